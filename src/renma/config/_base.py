@@ -1,0 +1,41 @@
+"""What every option section shares: frozen, unknown keys are errors, docstrings are the help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Level = Literal["basic", "advanced", "expert"]
+
+
+class Section(BaseModel):
+    """A group of options. The text under a field is its help, everywhere."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+def opt(default: Any, level: Level = "basic", kohya: str = "", **limits: Any) -> Any:
+    """Returns a pydantic field with what the forms, the manual and the kohya door need.
+
+    Args:
+        default: the value when the key is absent.
+        level: who needs it; forms show ``basic`` first.
+        kohya: the option of kohya-ss/sd-scripts with the same meaning.
+        limits: pydantic constraints such as ``ge`` and ``le``.
+    """
+    extra: dict[str, Any] = {"level": level}
+    if kohya:
+        extra["kohya"] = kohya
+    return Field(default, json_schema_extra=extra, **limits)
+
+
+def tagged(union: Any, tag: str, default: str) -> Any:
+    """Returns a union told apart by ``tag``, where a missing tag means ``default``."""
+
+    def fill(value: Any) -> Any:
+        return {tag: default, **value} if isinstance(value, dict) and tag not in value else value
+
+    return Annotated[union, Field(discriminator=tag), BeforeValidator(fill)]

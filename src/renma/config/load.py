@@ -1,0 +1,223 @@
+"""From TOML and ``--set`` to a validated Run; every mistake is one line with its place."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import tomlkit
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from renma.config._base import Section
+from renma.config.run import Run
+from renma.core.errors import UserError, did_you_mean
+
+Model = TypeVar("Model", bound=Section)
+Raw = dict[str, Any]
+
+
+def read_toml(path: Path) -> Raw:
+    """Reads a TOML file (UTF-8, with or without byte order mark).
+
+    Raises:
+        UserError: the file is missing, no text, or no TOML.
+    """
+    if path.is_dir():
+        raise UserError("is a folder, not a TOML file", where=path, remedy=_inside(path))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(
+            "there is no such file", where=path, remedy="`renma init DIR` makes one to start from."
+        ) from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"cannot be read: {error}", where=path, remedy="Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"is not valid TOML: {error}", where=path, remedy=_toml_hint(path)) from None
+
+
+def set_values(raw: Raw, assignments: Iterable[str]) -> Raw:
+    """Returns ``raw`` with ``section.key=value`` assignments laid over it.
+
+    Values are TOML (``8``, ``0.5``, ``true``, ``[1, 2]``); what is none is taken as text.
+
+    Raises:
+        UserError: an assignment without ``=`` or through a value that is no table.
+    """
+    result = _copy(raw)
+    for assignment in assignments:
+        name, sign, text = assignment.partition("=")
+        where = f"--set {assignment}"
+        if not sign or not name.strip():
+            raise UserError("is not of the form section.key=value", where=where)
+        *parents, last = name.strip().split(".")
+        table = result
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise UserError(f"'{parent}' is not a section", where=where)
+        table[last] = _value(text)
+    return result
+
+
+def validate(model: type[Model], raw: Mapping[str, Any], source: Path | str) -> Model:
+    """Returns the validated section or run.
+
+    Raises:
+        UserError: the first mistake, with file, line, key and the nearest known name.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise _translate(error.errors(), model, source) from None
+
+
+def load_run(path: Path, assignments: Iterable[str] = ()) -> Run:
+    """Reads ``run.toml``, lays ``--set`` assignments over it and checks it."""
+    return validate(Run, set_values(read_toml(path), assignments), path)
+
+
+def dump(run: Section) -> str:
+    """Returns the complete run as TOML, every default written out."""
+    return tomlkit.dumps(_without_none(run.model_dump(mode="json")))
+
+
+def _translate(errors: list[ErrorDetails], model: type[Section], source: Path | str) -> UserError:
+    # unknown keys first: the other errors are often their consequence
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    path = [part for part in first["loc"] if not _is_tag(part, first["loc"], model)]
+    key = ".".join(str(part) for part in path)
+    line = find_line(source, path) if isinstance(source, Path) else 0
+    where = f"{source}:{line}" if line else str(source)
+    if first["type"] == "extra_forbidden":
+        known = known_keys(model, path[:-1])
+        hint = did_you_mean(str(path[-1]), known) or _elsewhere(str(path[-1]), model)
+        return UserError(f"unknown key '{key}'", where=where, remedy=hint or _list(known))
+    if first["type"] == "missing":
+        return UserError(f"'{key}' is missing", where=where, remedy="It has no default.")
+    if first["type"].startswith("union_tag"):
+        allowed = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
+        tag = str(first.get("ctx", {}).get("tag", ""))
+        return UserError(
+            f"'{key}': '{tag}' is not one of {allowed}",
+            where=where,
+            remedy=did_you_mean(tag, allowed.split(", ")),
+        )
+    given = repr(first["input"])
+    text = first["msg"][0].lower() + first["msg"][1:]
+    return UserError(f"'{key}' = {given[:80]}: {text.removeprefix('value error, ')}", where=where)
+
+
+def known_keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """Returns the keys that are allowed at a place of the schema."""
+    models = [model]
+    for part in path:
+        if isinstance(part, str):
+            models = [m for parent in models for m in _submodels(parent, part)]
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def find_line(path: Path, keys: list[Any]) -> int:
+    """Returns the 1-based line where a key of a TOML file stands, or 0 if it is not written there.
+
+    Array tables are counted, so ``datasets, 1, batch_size`` finds the second data set's.
+    """
+    if not path.exists() or not keys:
+        return 0
+    *parents, last = keys
+    counts: dict[tuple[str, ...], int] = {}
+    here: list[Any] = []
+    for number, text in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), 1):
+        stripped = text.strip()
+        if stripped.startswith("["):
+            here = _table_path(stripped, counts)
+            if here == keys:
+                return number
+        name = stripped.split("=", 1)[0].strip().strip("\"'")
+        if "=" in stripped and [*here, *name.split(".")] == [*parents, last]:
+            return number
+    return 0
+
+
+def _table_path(header: str, counts: dict[tuple[str, ...], int]) -> list[Any]:
+    array = header.startswith("[[")
+    names = tuple(p.strip().strip("\"'") for p in header.split("]")[0].strip("[ ").split("."))
+    if array:
+        counts[names] = counts.get(names, -1) + 1
+        for deeper in [n for n in counts if len(n) > len(names) and n[: len(names)] == names]:
+            del counts[deeper]
+    path: list[Any] = []
+    for depth in range(1, len(names) + 1):
+        path.append(names[depth - 1])
+        if names[:depth] in counts:
+            path.append(counts[names[:depth]])
+    return path
+
+
+def _submodels(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    field = model.model_fields.get(name)
+    return list(_models_in(field.annotation)) if field else []
+
+
+def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _is_tag(part: Any, location: tuple[Any, ...], model: type[Section]) -> bool:
+    """Says whether a part of an error's place is a union's tag, which no user wrote."""
+    index = location.index(part)
+    if index != 1 or not isinstance(part, str):
+        return False
+    options = _submodels(model, str(location[0]))
+    tags = {
+        field.default for m in options for field in (m.model_fields.get("name"), m.model_fields.get("algo")) if field
+    }
+    return part in tags
+
+
+def _elsewhere(key: str, model: type[Section]) -> str:
+    """Says where a key that stands in the wrong section belongs."""
+    for section in model.model_fields:
+        if key in known_keys(model, [section]):
+            return f"It belongs into [{section}]."
+    return ""
+
+
+def _list(known: list[str]) -> str:
+    return f"Known keys: {', '.join(known)}." if known else ""
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _copy(raw: Any) -> Any:
+    if isinstance(raw, dict):
+        return {name: _copy(value) for name, value in raw.items()}
+    return [_copy(value) for value in raw] if isinstance(raw, list) else raw
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list) else value
+
+
+def _inside(folder: Path) -> str:
+    run = folder / "run.toml"
+    return f"Did you mean {run}?" if run.exists() else "Give the run.toml itself."
+
+
+def _toml_hint(path: Path) -> str:
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    windows = any("\\" in line and '"' in line for line in text.splitlines())
+    return "Write Windows paths in single quotes: 'E:\\train'." if windows else ""

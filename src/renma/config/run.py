@@ -1,0 +1,44 @@
+"""The whole description of one training run: ``run.toml``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from renma.config._base import Section
+from renma.config.adapter import AdapterConfig, Lora
+from renma.config.data import DataConfig
+from renma.config.model import ModelConfig
+from renma.config.optimizer import AdamW, OptimizerConfig
+from renma.config.schedule import Constant, ScheduleConfig
+from renma.config.train import (
+    JudgeConfig,
+    ObjectiveConfig,
+    OutputConfig,
+    SampleConfig,
+    TrainConfig,
+)
+
+
+class Run(Section):
+    """Everything that decides what a run does; two equal runs give equal files."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    """The base model."""
+    data: DataConfig = Field(default_factory=DataConfig)
+    """Pictures and captions."""
+    adapter: AdapterConfig = Field(default_factory=Lora)
+    """What is trained."""
+    optimizer: OptimizerConfig = Field(default_factory=AdamW)
+    """How weights move."""
+    schedule: ScheduleConfig = Field(default_factory=Constant)
+    """How the learning rate changes."""
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    """What the loss looks at."""
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    """The run."""
+    sample: SampleConfig = Field(default_factory=SampleConfig)
+    """Previews."""
+    judge: JudgeConfig = Field(default_factory=JudgeConfig)
+    """What to look for afterwards."""
+    output: OutputConfig = Field(default_factory=OutputConfig)
+    """The LoRA file."""

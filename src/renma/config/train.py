@@ -1,0 +1,115 @@
+"""[train], [objective], [output], [sample], [judge]: the run itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from renma.config._base import Section, opt
+
+Sampler = Literal[
+    "ddim", "pndm", "heun", "dpmsolver", "dpmsolver++", "dpmsingle", "lms", "euler", "euler_a",
+    "dpm_2", "dpm_2_a", "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
+]  # fmt: skip
+
+
+class TrainConfig(Section):
+    """How long, how precise, what is kept."""
+
+    max_steps: int = opt(1600, kohya="max_train_steps", ge=1)
+    """Optimizer steps of the whole run."""
+    max_epochs: int | None = opt(None, kohya="max_train_epochs", ge=1)
+    """Epochs of the whole run; decides instead of `max_steps` when given."""
+    seed: int = opt(42, kohya="seed", ge=0)
+    """The number that every random draw follows from."""
+    text_encoder: bool = opt(True, kohya="network_train_unet_only")
+    """Train the text encoder too; off saves memory and lets captions be encoded once."""
+    unet: bool = opt(True, kohya="network_train_text_encoder_only")
+    """Train the U-Net."""
+    precision: Literal["fp32", "bf16"] = opt("fp32", kohya="mixed_precision")
+    """Precision of the frozen model's arithmetic; adapter weights always stay fp32."""
+    gradient_accumulation_steps: int = opt(1, kohya="gradient_accumulation_steps", ge=1)
+    """Batches averaged into one optimizer step."""
+    gradient_checkpointing: bool = opt(False, kohya="gradient_checkpointing")
+    """Compute activations twice to keep fewer: about a third slower, far less memory."""
+    max_grad_norm: float = opt(1.0, "advanced", kohya="max_grad_norm", ge=0)
+    """Longer gradients are cut to this norm (0 = never)."""
+    save_every_steps: int = opt(0, kohya="save_every_n_steps", ge=0)
+    """Keep a checkpoint every n steps (0 = only by epoch or at the end)."""
+    save_every_epochs: int = opt(0, kohya="save_every_n_epochs", ge=0)
+    """Keep a checkpoint every n epochs."""
+    state_every_minutes: float = opt(5.0, "advanced", ge=0)
+    """Save what resume needs at least this often, besides every checkpoint (0 = only there)."""
+    max_bad_steps: int = opt(10, "expert", ge=1)
+    """So many steps in a row with NaN or infinite loss end the run; single ones are skipped."""
+    threads: int = opt(0, "expert", ge=0)
+    """Processor threads (0 = all); the same number gives the same file, bit by bit."""
+    device: Literal["auto", "cpu", "cuda"] = opt("auto", "advanced")
+    """Where to compute."""
+    tensorboard: bool = opt(True, "advanced", kohya="log_with")
+    """Write loss and rates for TensorBoard into `tensorboard/`."""
+
+
+class ObjectiveConfig(Section):
+    """What the loss looks at."""
+
+    prior_loss_weight: float = opt(1.0, kohya="prior_loss_weight", ge=0)
+    """Weight of regularisation pictures."""
+    noise_offset: float = opt(0.0, "advanced", kohya="noise_offset", ge=0, le=1)
+    """Adds this much noise that is constant over the picture, so that brightness is learnt."""
+    min_snr_gamma: float = opt(0.0, "advanced", kohya="min_snr_gamma", ge=0)
+    """Cuts the weight of easy (little noised) steps, arXiv 2303.09556; 5 is usual, 0 is off."""
+
+
+class OutputConfig(Section):
+    """The LoRA file."""
+
+    name: str = opt("lora", kohya="output_name", pattern=r"^[^/\\\x00-\x1f:*?\"<>|]{1,100}$")
+    """File name without ending."""
+    precision: Literal["fp32", "fp16", "bf16"] = opt("fp16", kohya="save_precision")
+    """Precision of the numbers in the file."""
+    metadata: Literal["full", "minimal"] = opt("full", kohya="no_metadata")
+    """`minimal` writes only what programs need to load the file: no tags, folders or settings."""
+    trigger: str = opt("", kohya="metadata_trigger_phrase")
+    """Trigger word, written into the file for other programs."""
+    title: str = opt("", "advanced", kohya="metadata_title")
+    """Title in the file (default: the name)."""
+    author: str = opt("", "advanced", kohya="metadata_author")
+    """Author in the file."""
+
+
+class SampleConfig(Section):
+    """Preview pictures while training."""
+
+    prompts: tuple[str, ...] = opt((), kohya="sample_prompts")
+    """Lines such as `aa12, smile --n blurry --w 512 --h 512 --d 1 --l 7 --s 28 --ss euler_a`."""
+    prompts_file: str = opt("", kohya="sample_prompts")
+    """The same in a file: .txt (a line each), .toml or .json."""
+    every_steps: int = opt(0, kohya="sample_every_n_steps", ge=0)
+    """Draw previews every n steps."""
+    every_epochs: int = opt(0, kohya="sample_every_n_epochs", ge=0)
+    """Draw previews every n epochs; wins over `every_steps`."""
+    at_first: bool = opt(False, kohya="sample_at_first")
+    """Draw them before the first step too."""
+    sampler: Sampler = opt("ddim", kohya="sample_sampler")
+    """Sampler where the prompt names none."""
+    steps: int = opt(20, kohya="sample_steps", ge=1, le=1000)
+    """Sampling steps where the prompt names none."""
+    scale: float = opt(7.5, ge=1)
+    """Classifier-free guidance (CFG) where the prompt names none."""
+
+
+class JudgeConfig(Section):
+    """What the LoRA should and should not have learnt."""
+
+    trigger_prompts: tuple[str, ...] = ()
+    """Prompts with the trigger word: here the subject should appear."""
+    class_prompts: tuple[str, ...] = ()
+    """Prompts of the class without the trigger word: here it should not."""
+    attributes: dict[str, str] = Field(default_factory=dict)
+    """What to look for: attribute to label, such as `hair_colour = "pink hair"`."""
+    pictures: int = opt(8, ge=1)
+    """Pictures drawn for each prompt."""
+    weights: tuple[float, ...] = opt((0.0, 0.5, 0.75, 1.0), min_length=1)
+    """LoRA weights shown in the grid."""

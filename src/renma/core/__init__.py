@@ -1,0 +1,1 @@
+"""Names, files, events, errors, keyed randomness: what everything stands on (no torch)."""

@@ -1,0 +1,1 @@
+"""Parts put together: a model with adapters, caches, sampling."""

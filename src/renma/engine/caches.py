@@ -1,0 +1,148 @@
+"""Derived data of a run: latents of pictures, states of captions; keyed by all they depend on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from renma.core.errors import UserError
+from renma.core.store import Store, digest
+from renma.data.buckets import Fit, load_fitted
+from renma.families._base import Condition, Family
+from renma.formats import safetensors
+
+if TYPE_CHECKING:
+    from renma.data.item import Item
+
+VERSION = 1
+"""Raise it when the same inputs would give other latents."""
+TEXT_VARIANTS = 4096
+"""Caption states kept in memory; shuffled captions can be endless."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One picture as it is encoded."""
+
+    item: Item
+    fit: Fit
+    flip: bool
+
+    def key(self, vae_hash: str) -> str:
+        """Returns the digest of everything that determines the latents."""
+        fit, background = self.fit, self.item.subset.background
+        size = (fit.width, fit.height, *fit.resized, *fit.crop)
+        return digest([VERSION, vae_hash, self.item.digest, *size, *background, self.flip])
+
+
+class Latents:
+    """Posterior mean and deviation of pictures, encoded once and kept on disk.
+
+    Args:
+        family: encodes what is not on disk yet; its VAE may leave after :meth:`prepare`.
+        store: where entries lie.
+    """
+
+    def __init__(self, family: Family, store: Store | None = None) -> None:
+        self.family = family
+        self.store = store or Store("latents", ".safetensors")
+        self._kept: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def prepare(self, wanted: Sequence[Wanted], progress: Progress, batch_size: int = 4) -> int:
+        """Encodes what is missing, in batches of like size, and returns how many that were.
+
+        Raises:
+            UserError: a picture whose latents are not finite, by name.
+        """
+        vae = self.family.hashes["vae"]
+        keys = {entry.key(vae): entry for entry in wanted}
+        missing = [entry for key, entry in keys.items() if not self._load(key)]
+        done = len(keys) - len(missing)
+        progress(done, len(keys))
+        for group in _alike(missing, batch_size):
+            self._encode(group, vae)
+            done += len(group)
+            progress(done, len(keys))
+        return len(missing)
+
+    def get(self, wanted: Wanted) -> tuple[Tensor, Tensor]:
+        """Returns (mean, deviation) of one picture, each (channels, h, w)."""
+        return self._kept[wanted.key(self.family.hashes["vae"])]
+
+    @torch.inference_mode()
+    def _encode(self, group: Sequence[Wanted], vae_hash: str) -> None:
+        arrays = [load_fitted(w.item, w.fit, w.item.subset) for w in group]
+        pixels = torch.stack([torch.from_numpy(a).permute(2, 0, 1) for a in arrays])
+        pixels = torch.stack(
+            [p.flip(-1) if w.flip else p for p, w in zip(pixels, group, strict=True)]
+        )
+        mean, deviation = self.family.encode_image(pixels.float() / 127.5 - 1)
+        for entry, m, d in zip(group, mean.cpu(), deviation.cpu(), strict=True):
+            if not (m.isfinite().all() and d.isfinite().all()):
+                raise UserError("the VAE turns this picture into NaN", where=entry.item.path)
+            key = entry.key(vae_hash)
+            tensors = {"mean": m.clone(), "std": d.clone()}
+            self.store.put(key, lambda path, t=tensors: path.write_bytes(safetensors.serialize(t, {})))
+            self._kept[key] = (tensors["mean"], tensors["std"])
+
+    def _load(self, key: str) -> bool:
+        if key in self._kept:
+            return True
+        path = self.store.path(key)
+        if not path.exists():
+            return False
+        try:
+            tensors = safetensors.read_tensors(path)
+        except UserError:  # a damaged entry is made anew
+            path.unlink()
+            return False
+        self._kept[key] = (tensors["mean"].clone(), tensors["std"].clone())
+        return True
+
+
+class TextStates:
+    """Text encoder output per final caption, for a text encoder that is not trained.
+
+    Args:
+        family: encodes captions not met before; its encoder may leave once all are known.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    def prepare(self, captions: Sequence[str], batch_size: int = 16) -> None:
+        """Encodes captions ahead, each once."""
+        fresh = [c for c in dict.fromkeys(captions) if c not in self._kept]
+        for start in range(0, len(fresh), batch_size):
+            self._encode(fresh[start : start + batch_size])
+
+    def condition(self, captions: Sequence[str]) -> Condition:
+        """Returns the states of a batch of captions, (batch, tokens, width)."""
+        self.prepare(captions)
+        states = torch.stack([self._kept[caption] for caption in captions])
+        for caption in captions:
+            self._kept.move_to_end(caption)
+        while len(self._kept) > max(TEXT_VARIANTS, len(captions)):
+            self._kept.popitem(last=False)
+        return Condition(states)
+
+    @torch.no_grad()
+    def _encode(self, captions: Sequence[str]) -> None:
+        states = self.family.encode_text(captions).states
+        self._kept.update(zip(captions, states.unbind(), strict=True))
+
+
+def _alike(wanted: Sequence[Wanted], batch_size: int) -> Iterator[list[Wanted]]:
+    groups: dict[tuple[int, int], list[Wanted]] = {}
+    for entry in wanted:
+        groups.setdefault((entry.fit.width, entry.fit.height), []).append(entry)
+    for group in groups.values():
+        for start in range(0, len(group), batch_size):
+            yield group[start : start + batch_size]

@@ -1,0 +1,19 @@
+"""How much memory this process has needed at most."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+
+def peak_mib() -> float | None:
+    """Returns the peak resident memory in MiB (GPU: peak allocated there), None if unknown."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

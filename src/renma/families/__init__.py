@@ -1,0 +1,1 @@
+"""Model families: one readable file each, with everything that is special about that family."""

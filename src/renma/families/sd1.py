@@ -1,0 +1,208 @@
+"""Stable Diffusion 1.x: one CLIP text encoder, U-Net with cross attention, epsilon prediction.
+
+Special about it: 77 tokens, hidden states of the last layer (or an earlier one through the final
+layer norm: clip skip), kohya names with ``lora_te_text_model_...``. Rombach et al.,
+arXiv 2112.10752.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from renma.core.errors import UserError
+from renma.core.store import file_hash
+from renma.diffusion.noise import NoiseSchedule
+from renma.families import _base
+from renma.families._folder import component
+from renma.formats.diffusers_folder import read_json, weight_file
+from renma.formats.lora_names import layer_key
+
+TOKENS = 77
+_ADAPTED_UNET = ("Transformer2DModel",)
+_ADAPTED_TEXT = ("CLIPAttention", "CLIPMLP")
+
+
+def detect(folder: Path) -> bool:
+    """Says whether a diffusers folder holds a model of this family, from its index alone."""
+    index = read_json(folder / "model_index.json")
+    unet = read_json(folder / "unet" / "config.json")
+    return (
+        "text_encoder" in index
+        and "text_encoder_2" not in index
+        and unet.get("in_channels") == 4
+        and not unet.get("use_linear_projection", False)
+    )
+
+
+class Family(_base.Family):
+    """A Stable Diffusion 1.x model from a diffusers folder.
+
+    Args:
+        folder: the diffusers folder.
+        device: where the weights go.
+        dtype: precision of the weights.
+        clip_skip: which text encoder layer is used, counted from the last (1).
+    """
+
+    name = "sd1"
+    base_version = "sd_v1"
+    architecture = "stable-diffusion-v1"
+
+    def __init__(
+        self, folder: Path, *, device: torch.device, dtype: torch.dtype, clip_skip: int = 1
+    ) -> None:
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+        self.folder, self.device, self.dtype, self.clip_skip = folder, device, dtype, clip_skip
+        self.vae: Any = component(AutoencoderKL, folder / "vae", device, torch.float32)
+        self.unet: Any = component(UNet2DConditionModel, folder / "unet", device, dtype)
+        self.text_encoder: Any = _text_encoder(folder / "text_encoder", device, dtype)
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
+        self.schedule = _noise_schedule(self.scheduler_config, folder)
+        self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.native_size = self.unet.config.sample_size * self.latent_factor
+        self.hashes = {
+            part: file_hash(weight_file(folder / part)) for part in ("vae", "text_encoder", "unet")
+        }
+        layers = self.text_encoder.config.num_hidden_layers
+        if clip_skip > layers:
+            raise UserError(f"model.clip_skip = {clip_skip}, but the text encoder has {layers} layers")
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Returns the parts still in memory."""
+        named = {"vae": self.vae, "text_encoder": self.text_encoder, "unet": self.unet}
+        return {name: part for name, part in named.items() if part is not None}
+
+    def targets(self) -> Mapping[str, _base.Target]:
+        """Returns linear and 1x1 layers of the transformer blocks, and the CLIP linears."""
+        found: dict[str, _base.Target] = {}
+        if self.text_encoder is not None:
+            for path, layer in _layers_inside(self.text_encoder, _ADAPTED_TEXT):
+                path = path if path.startswith("text_model.") else f"text_model.{path}"
+                target = _base.Target(layer, "text_encoder", path, "BASE")
+                found[layer_key("text_encoder", path)] = target
+        per_block = self.unet.config.layers_per_block
+        for path, layer in _layers_inside(self.unet, _ADAPTED_UNET):
+            target = _base.Target(layer, "unet", path, _block(path, per_block))
+            found[layer_key("unet", path)] = target
+        return found
+
+    def encode_text(self, prompts: Sequence[str]) -> _base.Condition:
+        """Returns (batch, 77, width) states; longer prompts are cut at 75 tokens."""
+        tokens = self.tokenizer(
+            list(prompts), padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
+        ).input_ids.to(self.device)
+        if self.clip_skip == 1:
+            return _base.Condition(self.text_encoder(tokens).last_hidden_state)
+        hidden = self.text_encoder(tokens, output_hidden_states=True).hidden_states
+        inner = getattr(self.text_encoder, "text_model", self.text_encoder)
+        return _base.Condition(inner.final_layer_norm(hidden[-self.clip_skip]))
+
+    def count_tokens(self, prompt: str) -> int:
+        """Returns the CLIP tokens of a prompt, without start and end."""
+        return len(self.tokenizer(prompt).input_ids) - 2
+
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns scaled mean and deviation of the VAE's posterior, always in float32."""
+        pixels = pixels.to(self.device, torch.float32)
+        posterior = self.vae.encode(pixels).latent_dist
+        factor = self.vae.config.scaling_factor
+        return posterior.mean * factor, posterior.std * factor
+
+    def decode_image(self, latents: Tensor) -> Tensor:
+        """Returns pixels in 0 .. 1, computed in float32."""
+        pixels = self.vae.decode(latents.float() / self.vae.config.scaling_factor).sample
+        return (pixels / 2 + 0.5).clamp(0, 1)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, condition: _base.Condition) -> Tensor:
+        """Returns the predicted noise (batch, 4, h, w) in float32."""
+        output = self.unet(
+            noisy.to(self.dtype), timesteps, condition.states.to(self.dtype), return_dict=False
+        )[0]
+        return output.float()
+
+    def release(self, part: str) -> None:
+        """Lets the VAE or the text encoder go."""
+        assert part in {"vae", "text_encoder"}
+        setattr(self, part, None)
+
+    def checkpoint_gradients(self, on: bool) -> None:
+        """Switches block checkpointing; the modules must be in training mode to obey."""
+        for part in (self.unet, self.text_encoder):
+            if part is None:
+                continue
+            part.train(on)
+            if on and part is self.unet:
+                part.enable_gradient_checkpointing()
+            elif on:
+                part.gradient_checkpointing_enable({"use_reentrant": False})
+            elif part is self.unet:
+                part.disable_gradient_checkpointing()
+            else:
+                part.gradient_checkpointing_disable()
+
+
+def _text_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    from transformers.models.clip.configuration_clip import CLIPTextConfig
+    from transformers.models.clip.modeling_clip import CLIPTextModel
+
+    class Build(CLIPTextModel):
+        """CLIPTextModel that is built from a plain configuration, like diffusers' models."""
+
+        @classmethod
+        def from_config(cls, config: Mapping[str, Any]) -> CLIPTextModel:
+            return CLIPTextModel(CLIPTextConfig(**config))
+
+    model = component(Build, folder, device, dtype)
+    # position ids are no weights: no file holds them, so the empty model has none
+    count = model.config.max_position_embeddings
+    ids = torch.arange(count, device=device).expand((1, -1))
+    embeddings = getattr(model, "text_model", model).embeddings
+    embeddings.register_buffer("position_ids", ids, persistent=False)
+    return model
+
+
+def _layers_inside(
+    root: nn.Module, classes: tuple[str, ...]
+) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
+    """Lists linear and 1x1 convolution layers inside modules of the named classes."""
+    found: dict[str, nn.Linear | nn.Conv2d] = {}
+    for outer, module in root.named_modules():
+        if type(module).__name__ not in classes:
+            continue
+        for inner, layer in module.named_modules():
+            pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+            if isinstance(layer, nn.Linear) or pointwise:
+                found[f"{outer}.{inner}"] = layer
+    return list(found.items())
+
+
+def _block(path: str, per_block: int) -> str:
+    """Returns the block label: IN01 is the first attention of the first down block."""
+    parts = path.split(".")
+    if parts[0] == "mid_block":
+        return "M00"
+    block, layer = int(parts[1]), int(parts[3])
+    index = (per_block + 1) * block + layer
+    return f"IN{index + 1:02d}" if parts[0] == "down_blocks" else f"OUT{index:02d}"
+
+
+def _noise_schedule(config: Mapping[str, Any], folder: Path) -> NoiseSchedule:
+    if config.get("prediction_type", "epsilon") != "epsilon":
+        raise UserError(
+            f"predicts '{config['prediction_type']}'; this version trains epsilon models", where=folder
+        )
+    if config.get("beta_schedule") != "scaled_linear" or config.get("trained_betas"):
+        raise UserError(f"has the noise schedule {json.dumps(config)[:80]}, not SD's", where=folder)
+    return NoiseSchedule.scaled_linear(
+        config["beta_start"], config["beta_end"], config["num_train_timesteps"]
+    )

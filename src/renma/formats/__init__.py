@@ -1,0 +1,1 @@
+"""File formats: safetensors, LoRA names and metadata, run state."""

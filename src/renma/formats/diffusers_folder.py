@@ -1,0 +1,47 @@
+"""A model folder as diffusers saves it: configurations and weight files (no torch)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from renma.core.errors import UserError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns a configuration file.
+
+    Raises:
+        UserError: missing or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            "is missing", where=path, remedy="Is this a folder that diffusers saved?"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"is not JSON: {error}", where=path) from None
+    if not isinstance(value, dict):
+        raise UserError("is not a JSON object", where=path)
+    return value
+
+
+def weight_file(folder: Path) -> Path:
+    """Returns the safetensors file of one part; full precision before the fp16 variant.
+
+    Raises:
+        UserError: there is none, or only pickled or sharded ones.
+    """
+    for stem in ("diffusion_pytorch_model", "model"):
+        for ending in (".safetensors", ".fp16.safetensors"):
+            path = folder / f"{stem}{ending}"
+            if path.exists():
+                return path
+    others = [p.name for p in sorted(folder.glob("*")) if p.suffix in {".bin", ".safetensors"}]
+    raise UserError(
+        f"has no weights that can be read (found: {', '.join(others) or 'nothing'})",
+        where=folder,
+        remedy="Save the model as one safetensors file per part: save_pretrained(..., safe_serialization=True).",
+    )

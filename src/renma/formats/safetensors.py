@@ -1,0 +1,147 @@
+"""Reading and writing safetensors files.
+
+Format (huggingface/safetensors): 8 bytes header length, a JSON header {name: {dtype, shape,
+data_offsets}, "__metadata__": {text: text}}, then the numbers. The library's own writer puts the
+metadata in random order, so equal content would give different bytes; this one sorts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from renma.core.errors import UserError
+from renma.core.store import write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_HEADER = 100_000_000
+"""Bytes; the limit of the format itself."""
+Header = dict[str, dict[str, Any]]
+
+
+def read_header(path: Path) -> tuple[Header, dict[str, str]]:
+    """Returns (tensor facts by name, metadata) without reading a number.
+
+    Raises:
+        UserError: no such file, or not a safetensors file; nothing large is allocated first.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= length <= min(MAX_HEADER, size - 8):
+                raise UserError(
+                    "is not a safetensors file, or it is cut off", where=path, remedy=_hint(path)
+                )
+            header = json.loads(file.read(length))
+    except FileNotFoundError:
+        raise UserError("there is no such file", where=path) from None
+    except IsADirectoryError:
+        raise UserError("is a folder, not a safetensors file", where=path) from None
+    except (ValueError, RecursionError):
+        raise UserError("has a broken header", where=path, remedy=_hint(path)) from None
+    metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not _consistent(header, size - 8 - length):
+        raise UserError("has a broken header", where=path, remedy="Download or copy it again.")
+    return header, {str(name): str(value) for name, value in metadata.items()}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Returns all tensors, memory-mapped, in the precision they are stored in.
+
+    Raises:
+        UserError: as :func:`read_header`.
+    """
+    read_header(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"cannot be read: {error}", where=path) from None
+
+
+def serialize(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Returns the bytes of a safetensors file; equal content gives equal bytes."""
+    header, payload = _layout(tensors)
+    if metadata:
+        header = {"__metadata__": dict(sorted(metadata.items())), **header}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + payload
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file atomically."""
+    write_bytes(path, serialize(tensors, metadata))
+
+
+def payload_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Returns SHA-256 of the bytes after the header: kohya's ``sshs_model_hash``."""
+    return hashlib.sha256(_layout(tensors)[1]).hexdigest()
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], bytes]:
+    # widest numbers first, so that every tensor starts at a multiple of its own item size
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, Any] = {}
+    parts: list[bytes] = []
+    offset = 0
+    for name in order:
+        tensor = tensors[name].detach().cpu().contiguous()
+        data = _raw(tensor)
+        header[name] = {
+            "dtype": _dtype_name(tensor),
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + len(data)],
+        }
+        offset += len(data)
+        parts.append(data)
+    return header, b"".join(parts)
+
+
+def _raw(tensor: Tensor) -> bytes:
+    import torch
+
+    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+
+
+def _dtype_name(tensor: Tensor) -> str:
+    import torch
+
+    names = {
+        torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+        torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+        torch.uint8: "U8", torch.bool: "BOOL",
+    }  # fmt: skip
+    return names[tensor.dtype]
+
+
+def _consistent(header: Any, size: int) -> bool:
+    """Says whether every tensor's place lies inside the file."""
+    if not isinstance(header, dict):
+        return False
+    for row in header.values():
+        offsets = row.get("data_offsets") if isinstance(row, dict) else None
+        if not (isinstance(offsets, list) and len(offsets) == 2):
+            return False
+        start, end = offsets
+        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end <= size):
+            return False
+        if not isinstance(row.get("shape"), list) or not isinstance(row.get("dtype"), str):
+            return False
+    return True
+
+
+def _hint(path: Path) -> str:
+    if path.suffix.lower() in {".ckpt", ".pt", ".bin", ".pth"}:
+        return "Convert pickled weights to safetensors first."
+    return "Download or copy it again."

@@ -1,0 +1,29 @@
+"""Learning-rate schedules: pure functions of the step, one per file (no torch).
+
+A schedule without state resumes by itself and can be drawn before anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from renma.config.schedule import Constant, ConstantWithWarmup
+from renma.core import registry
+
+Factor = Callable[[int], float]
+
+
+def build(config: Constant | ConstantWithWarmup, total: int, peak: float = 1.0) -> Factor:
+    """Returns the factor on the learning rate for step 0, 1, ... of ``total`` steps.
+
+    Args:
+        config: the schedule's section.
+        total: optimizer steps of the run.
+        peak: the learning rate at factor 1 (some schedules end at an absolute rate).
+    """
+    module = registry.load(__name__, config.name)
+
+    def factor(step: int) -> float:
+        return module.factor(config, min(step, total), total, peak)
+
+    return factor

@@ -1,0 +1,1 @@
+"""Training: from a run.toml to LoRA files, with exact resume."""

@@ -1,0 +1,313 @@
+"""The training loop: every step a pure function of (run, step) and the weights before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from renma import optimizers, schedules
+from renma.config import Run
+from renma.core.errors import Interrupted, UserError
+from renma.core.events import Report
+from renma.engine.attach import Network
+from renma.engine.caches import TextStates
+from renma.families._base import Condition, Family
+from renma.formats import state as states
+from renma.train.feed import Fed, Feed
+from renma.train.objectives import denoise
+from renma.train.plan import Prepared, trained_parts
+from renma.train.previews import Previews
+from renma.train.save import Progress, save_lora
+from renma.train.folder import RunFolder
+from renma.train.signals import StopRequest
+
+AVERAGE = 0.98
+"""Decay of the shown running mean of the loss."""
+
+
+@dataclass
+class Counters:
+    """What the loop carries from step to step besides weights and optimizer."""
+
+    step: int = 0
+    loss_average: float | None = None
+    bad_in_a_row: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step did."""
+
+    loss: float
+    grad_norm: float
+    names: list[str]
+    timesteps: list[int]
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and gradient are numbers."""
+        total = torch.tensor([self.loss, self.grad_norm])
+        return bool(total.isfinite().all())
+
+
+class Trainer:
+    """Trains one network on one family.
+
+    Args:
+        run: the run.
+        prepared: its plan and pictures.
+        family: the frozen model, with ``network`` attached.
+        network: what is trained.
+        feed: batches by number.
+        text: cached caption states, or None if the text encoder is trained.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        prepared: Prepared,
+        family: Family,
+        network: Network,
+        feed: Feed,
+        text: TextStates | None,
+    ) -> None:
+        self.run, self.prepared, self.family, self.network = run, prepared, family, network
+        self.feed, self.text = feed, text
+        self.steps = prepared.plan.steps
+        self.counters = Counters()
+        self.parts = trained_parts(run)
+        self.groups = [
+            {"params": network.parameters(part), "lr": run.optimizer.rate(part), "name": part}
+            for part in self.parts
+        ]
+        self.optimizer = optimizers.build(self.groups, run.optimizer)
+        self.factors = [
+            schedules.build(run.schedule, self.steps, run.optimizer.rate(p)) for p in self.parts
+        ]
+        self.trained = [p for part in self.parts for p in network.parameters(part)]
+
+    def step(self) -> StepResult:
+        """Does one optimizer step and counts it; a step that is not finite changes nothing."""
+        accumulation = self.run.train.gradient_accumulation_steps
+        first = self.counters.step * accumulation
+        batches = [self.feed.batch(first + i) for i in range(accumulation)]
+        total = sum(len(batch.captions) for batch in batches)
+        for group, factor, part in zip(
+            self.optimizer.param_groups, self.factors, self.parts, strict=True
+        ):
+            group["lr"] = self.run.optimizer.rate(part) * factor(self.counters.step)
+        loss, times = 0.0, []
+        for batch in batches:
+            value, timesteps = self._loss(batch)
+            (value / total).backward()
+            loss += value.item() / total
+            times += timesteps
+        limit = self.run.train.max_grad_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, limit).item()
+        result = StepResult(loss, norm, [n for b in batches for n in b.names], times)
+        if result.finite:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._count(result)
+        return result
+
+    def rates(self) -> dict[str, float]:
+        """Returns the learning rate in force for each part; Prodigy's includes its own factor."""
+        groups = self.optimizer.param_groups
+        return {
+            part: g["lr"] * g.get("d", 1.0) for part, g in zip(self.parts, groups, strict=True)
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that :meth:`load_state` needs to go on exactly."""
+        return states.to_cpu(
+            {
+                "network": self.network.state(),
+                "optimizer": self.optimizer.state_dict(),
+                "counters": vars(self.counters),
+                "fingerprint": self.feed.fingerprint(),
+            }
+        )
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved step.
+
+        Raises:
+            UserError: pictures or captions are not those the run was begun with.
+        """
+        if state["fingerprint"] != self.feed.fingerprint():
+            raise UserError(
+                "cannot resume: pictures or captions have changed since this run began",
+                remedy="Put them back, or start a new run in another folder.",
+            )
+        self.network.load_state(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.counters = Counters(**state["counters"])
+
+    def _loss(self, batch: Fed) -> tuple[Tensor, list[int]]:
+        config = self.run.objective
+        draws = denoise.draw(
+            batch.moments,
+            batch.places,
+            self.run.train.seed,
+            self.family.schedule.timesteps,
+            config,
+        )
+        device = self.trained[0].device
+        on_device = denoise.Draws(
+            draws.latents.to(device), draws.noise.to(device), draws.timesteps.to(device)
+        )
+        each = denoise.loss(
+            self.family, on_device, self._condition(batch.captions), batch.weights.to(device), config
+        )
+        return each.sum(), draws.timesteps.tolist()
+
+    def _condition(self, captions: Sequence[str]) -> Condition:
+        if self.text is not None:
+            return self.text.condition(captions)
+        return self.family.encode_text(captions)
+
+    def _count(self, result: StepResult) -> None:
+        counters = self.counters
+        counters.step += 1
+        if not result.finite:
+            counters.bad_in_a_row += 1
+            counters.skipped += 1
+            return
+        counters.bad_in_a_row = 0
+        before = counters.loss_average
+        counters.loss_average = (
+            result.loss if before is None else AVERAGE * before + (1 - AVERAGE) * result.loss
+        )
+
+
+class Session:
+    """Runs a trainer to the end: events, previews, checkpoints, states, signals."""
+
+    def __init__(
+        self, trainer: Trainer, folder: RunFolder, previews: Previews, report: Report
+    ) -> None:
+        self.trainer, self.folder, self.previews, self.report = trainer, folder, previews, report
+        self._saved_at = time.monotonic()
+
+    def go(self) -> None:
+        """Trains until the last step.
+
+        Raises:
+            Interrupted: a signal came; the state is saved.
+            UserError: too many steps in a row were not finite.
+        """
+        trainer, sample = self.trainer, self.trainer.run.sample
+        if trainer.counters.step == 0 and sample.at_first:
+            self._preview()
+        with StopRequest() as stop:
+            while trainer.counters.step < trainer.steps:
+                began = time.perf_counter()
+                result = trainer.step()
+                self._tell(result, time.perf_counter() - began)
+                self._guard(result)
+                last = trainer.counters.step == trainer.steps
+                self._keep(last)
+                if stop.exit_code is not None and not last:
+                    self._save_state()
+                    step = trainer.counters.step
+                    self.report.event("interrupted", step=step)
+                    raise Interrupted(
+                        stop.exit_code,
+                        f"stopped after step {step}; continue with --resume --out {self.folder.path}",
+                    )
+
+    def _tell(self, result: StepResult, seconds: float) -> None:
+        trainer, counters = self.trainer, self.trainer.counters
+        self.report.event(
+            "step",
+            step=counters.step,
+            steps=trainer.steps,
+            epoch=self._epoch() + 1,
+            epochs=trainer.prepared.plan.epochs,
+            loss=result.loss if result.finite else None,
+            loss_average=counters.loss_average,
+            lr=trainer.rates(),
+            grad_norm=result.grad_norm if result.finite else None,
+            seconds=round(seconds, 4),
+        )
+
+    def _guard(self, result: StepResult) -> None:
+        if result.finite:
+            return
+        counters, limit = self.trainer.counters, self.trainer.run.train.max_bad_steps
+        text = (
+            f"step {counters.step} gave loss {result.loss:g}, gradient {result.grad_norm:g} and was "
+            f"skipped (pictures {', '.join(result.names)}; timesteps {result.timesteps})"
+        )
+        self.report.event("warned", text=text)
+        if counters.bad_in_a_row >= limit:
+            raise UserError(
+                f"{limit} steps in a row were not finite, the last: {text}",
+                remedy="Lower optimizer.learning_rate or use train.precision = 'fp32'.",
+            )
+
+    def _keep(self, last: bool) -> None:
+        """Saves and draws what is due after this step."""
+        step, run = self.trainer.counters.step, self.trainer.run
+        ended = self._epochs_done(step) > self._epochs_done(step - 1)
+        due = {
+            "epoch": ended and _every(run.train.save_every_epochs, self._epochs_done(step)),
+            "step": _every(run.train.save_every_steps, step),
+        }
+        name = run.output.name
+        if last:
+            self._save_lora(f"{name}.safetensors")
+        elif due["epoch"]:
+            self._save_lora(f"{name}-{self._epochs_done(step):06d}.safetensors")
+        elif due["step"]:
+            self._save_lora(f"{name}-step{step:08d}.safetensors")
+        by_epoch = run.sample.every_epochs
+        drawn = ended and _every(by_epoch, self._epochs_done(step)) if by_epoch else False
+        if drawn or (not by_epoch and _every(run.sample.every_steps, step)):
+            self._preview()
+        minutes = run.train.state_every_minutes
+        overdue = minutes and time.monotonic() - self._saved_at > 60 * minutes
+        if last or any(due.values()) or overdue:
+            self._save_state()
+
+    def _save_lora(self, name: str) -> None:
+        trainer = self.trainer
+        path = self.folder.lora / name
+        progress = Progress(trainer.counters.step, self._epoch() + 1, trainer.steps)
+        save_lora(path, trainer.network, trainer.run, trainer.prepared, trainer.family, progress)
+        self.report.event("saved", step=trainer.counters.step, path=f"lora/{name}")
+
+    def _save_state(self) -> None:
+        states.save(self.folder.state, self.trainer.counters.step, self.trainer.state())
+        self._saved_at = time.monotonic()
+
+    def _preview(self) -> None:
+        if not self.previews.shots:
+            return
+        trainer = self.trainer
+        encode = trainer.text.condition if trainer.text else None
+        trainer.family.checkpoint_gradients(False)
+        self.previews.draw(trainer.family, trainer.counters.step, self.report, encode)
+        trainer.family.checkpoint_gradients(trainer.run.train.gradient_checkpointing)
+
+    def _epoch(self) -> int:
+        """Returns the 0-based epoch of the batch shown last."""
+        accumulation = self.trainer.run.train.gradient_accumulation_steps
+        last = max(0, self.trainer.counters.step * accumulation - 1)
+        return self.trainer.prepared.order.locate(last)[0]
+
+    def _epochs_done(self, step: int) -> int:
+        """Returns how many whole epochs have been shown after ``step`` steps."""
+        accumulation = self.trainer.run.train.gradient_accumulation_steps
+        return self.trainer.prepared.order.locate(step * accumulation)[0]
+
+
+def _every(n: int, count: int) -> bool:
+    return n > 0 and count > 0 and count % n == 0

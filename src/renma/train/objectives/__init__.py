@@ -1,0 +1,1 @@
+"""Objectives: what the loss looks at; one per file."""

@@ -1,0 +1,202 @@
+"""The plan of a run, before anything is loaded: what will happen, what it costs, what is odd."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from renma.config import Run
+from renma.config import estimate as arithmetic
+from renma.config.prompts import prompts
+from renma.core.errors import UserError
+from renma.core.store import cache_folder, write_text
+from renma.data import folder as folders
+from renma.data.buckets import validate_sizes
+from renma.data.order import Order
+from renma.data.summary import summarise
+from renma.formats.diffusers_folder import read_json, weight_file
+from renma.formats.safetensors import read_header
+from renma.train.oddities import oddities
+
+_GUESS_GFLOPS_PER_CORE = 35.0
+_FIXED_SECONDS = 15.0
+"""Start, caching and saving of a small set."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do."""
+
+    pictures: int
+    reg_pictures: int
+    showings_per_epoch: int
+    batches_per_epoch: int
+    steps: int
+    epochs: float
+    buckets: dict[str, int]
+    parameters: int
+    file_bytes: int
+    memory_mib: float
+    seconds: float
+    seconds_known: bool
+    """Whether the time comes from an earlier run on this machine, not from a guess."""
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan for events, reports and ``--json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with the scanned pictures it was made from."""
+
+    plan: Plan
+    scan: folders.Scan
+    order: Order
+    summary: dict[str, Any]
+    flops: float
+    """Floating-point operations of one optimizer step."""
+
+
+def prepare(run: Run, base: Path) -> Prepared:
+    """Scans the pictures and does the arithmetic; no model is loaded.
+
+    Args:
+        run: the run.
+        base: folder that relative paths start from.
+
+    Raises:
+        UserError: anything that would stop the run later.
+    """
+    trained_parts(run)
+    prompts(run.sample, base)
+    datasets = folders.expand(run.data, base)
+    for dataset in datasets:
+        validate_sizes(dataset)
+    scan = folders.scan(datasets, run.data)
+    order = Order(scan.sets, run.train.seed)
+    summary = summarise(scan, order)
+    model = _Model.read(run.model.folder(base))
+    steps = total_steps(run, order.batches_per_epoch)
+    plan, flops = _costs(run, scan, order, model, steps)
+    odd = (*scan.warnings, *summary.get("warnings", ()), *oddities(run, scan.sets, steps))
+    return Prepared(Plan(**plan, warnings=tuple(odd)), scan, order, summary, flops)
+
+
+def total_steps(run: Run, batches_per_epoch: int) -> int:
+    """Returns the optimizer steps of the whole run; epochs decide where they are given."""
+    if run.train.max_epochs is None:
+        return run.train.max_steps
+    accumulation = run.train.gradient_accumulation_steps
+    return arithmetic.steps_of(run.train.max_epochs, batches_per_epoch, accumulation)
+
+
+def trained_parts(run: Run) -> tuple[str, ...]:
+    """Returns which parts are trained: switched on and with a learning rate above 0.
+
+    Raises:
+        UserError: none is.
+    """
+    wanted = {"unet": run.train.unet, "text_encoder": run.train.text_encoder}
+    parts = tuple(part for part, on in wanted.items() if on and run.optimizer.rate(part) > 0)
+    if not parts:
+        raise UserError(
+            "nothing would be trained: U-Net and text encoder are off or have learning rate 0",
+            remedy="Set train.unet = true and optimizer.learning_rate.",
+        )
+    return parts
+
+
+def remember_speed(flops: float, seconds: float, precision: str) -> None:
+    """Keeps the measured speed of this machine for the next plan."""
+    if seconds > 0:
+        write_text(_speed_file(precision), json.dumps({"flops_per_second": flops / seconds}))
+
+
+def _known_speed(precision: str) -> float | None:
+    try:
+        return float(json.loads(_speed_file(precision).read_text())["flops_per_second"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _speed_file(precision: str) -> Path:
+    return cache_folder() / "speed" / f"{precision}-{os.cpu_count()}.json"
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Shapes of a model's parts, from file headers."""
+
+    unet: arithmetic.Shapes
+    text_encoder: arithmetic.Shapes
+    channels: int
+    factor: int
+
+    @classmethod
+    def read(cls, folder: Path) -> _Model:
+        vae = read_json(folder / "vae" / "config.json")
+        unet = read_json(folder / "unet" / "config.json")
+        shapes = [
+            {n: tuple(row["shape"]) for n, row in read_header(weight_file(folder / part))[0].items()}
+            for part in ("unet", "text_encoder")
+        ]
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        return cls(shapes[0], shapes[1], unet["block_out_channels"][0], factor)
+
+
+def _costs(
+    run: Run, scan: folders.Scan, order: Order, model: _Model, steps: int
+) -> tuple[dict[str, Any], float]:
+    """Returns the plan's numbers and the operations of one optimizer step."""
+    parts = trained_parts(run)
+    layers = [x for x in arithmetic.adaptable(model.unet, model.text_encoder) if x.part in parts]
+    numbers = arithmetic.parameters(layers, run.adapter)
+    batches = order.epoch(0)
+    accumulation = run.train.gradient_accumulation_steps
+    frozen = {"unet": model.unet, "text_encoder": model.text_encoder}
+    kept = ["unet", *(["text_encoder"] if "text_encoder" in parts else [])]
+    memory = arithmetic.memory(
+        frozen_numbers=sum(math.prod(s) for part in kept for s in frozen[part].values()),
+        frozen_bytes=4 if run.train.precision == "fp32" else 2,
+        trained_numbers=numbers,
+        optimizer=run.optimizer.name,
+        pixels=max(b.size[0] * b.size[1] * len(b.showings) for b in batches),
+        channels=model.channels,
+        checkpointing=run.train.gradient_checkpointing,
+    )
+    latent_pixels = sum(len(b.showings) * b.size[0] * b.size[1] for b in batches) / model.factor**2
+    forward = arithmetic.forward_flops(model.unet, 1000) / 1000 * latent_pixels / len(batches)
+    flops = forward * (3 if run.train.gradient_checkpointing else 2) * accumulation
+    known = _known_speed(run.train.precision)
+    speed = known or _GUESS_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)
+    plan = {
+        "pictures": sum(not i.subset.is_reg for s in scan.sets for i in s.items),
+        "reg_pictures": sum(i.subset.is_reg for s in scan.sets for i in s.items),
+        "showings_per_epoch": sum(len(b.showings) for b in batches),
+        "batches_per_epoch": order.batches_per_epoch,
+        "steps": steps,
+        "epochs": round(steps * accumulation / order.batches_per_epoch, 2),
+        "buckets": _bucket_counts(order),
+        "parameters": numbers,
+        "file_bytes": numbers * (4 if run.output.precision == "fp32" else 2),
+        "memory_mib": round(memory.total),
+        "seconds": round(_FIXED_SECONDS + steps * flops / speed),
+        "seconds_known": known is not None,
+    }
+    return plan, flops
+
+
+def _bucket_counts(order: Order) -> dict[str, int]:
+    """Returns how many pictures each bucket holds, widest first."""
+    counts: dict[str, int] = {}
+    for fits in order.fits:
+        for fit in fits:
+            name = f"{fit.width}x{fit.height}"
+            counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,187 @@
+"""The LoRA file: tensors in kohya's naming, metadata that the usual tools read.
+
+Nothing in it depends on the clock, the machine or the folder, so equal runs give equal bytes.
+Metadata keys: kohya-ss/sd-scripts (``ss_*``, ``sshs_*``) and Stability's modelspec 1.0.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import renma
+from renma.config import Run, dump
+from renma.engine.attach import Network
+from renma.engine.model import DTYPES
+from renma.families._base import Family
+from renma.formats import safetensors
+from renma.train.plan import Prepared, trained_parts
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the run is when a file is written."""
+
+    step: int
+    epoch: int
+    steps: int
+
+
+def save_lora(
+    path: Path, network: Network, run: Run, prepared: Prepared, family: Family, progress: Progress
+) -> None:
+    """Writes one checkpoint atomically.
+
+    Raises:
+        ValueError: a weight is NaN or infinite; the old file stays.
+    """
+    tensors = network.tensors(DTYPES[run.output.precision])
+    bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if bad:
+        raise ValueError(f"{len(bad)} tensors are not finite, such as {bad[0]}")
+    metadata = _minimal(run, family)
+    if run.output.metadata == "full":
+        metadata |= _full(run, prepared, family, progress)
+    metadata["sshs_model_hash"] = safetensors.payload_hash(tensors)
+    metadata["sshs_legacy_hash"] = _legacy_hash(tensors, metadata)
+    safetensors.save(path, tensors, metadata)
+
+
+def _minimal(run: Run, family: Family) -> dict[str, str]:
+    adapter = run.adapter
+    return {
+        "ss_v2": "False",
+        "ss_base_model_version": family.base_version,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(adapter.rank),
+        "ss_network_alpha": str(adapter.alpha or float(adapter.rank)),
+        "ss_network_args": "null",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{family.architecture}/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.prediction_type": "epsilon",
+        "modelspec.title": run.output.title or run.output.name,
+    }
+
+
+def _full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> dict[str, str]:
+    summary = prepared.summary
+    first = prepared.scan.sets[0].dataset
+    resolution = "x".join(map(str, first.resolution))
+    values: dict[str, Any] = {
+        **_training_facts(run, prepared, progress),
+        **_caption_facts(run),
+        "ss_output_name": run.output.name,
+        "ss_sd_model_name": "mame" if run.model.path == "mame" else Path(run.model.path).name,
+        "ss_new_sd_model_hash": family.hashes["unet"],
+        "ss_new_vae_hash": family.hashes["vae"],
+        "ss_clip_skip": run.model.clip_skip if run.model.clip_skip > 1 else None,
+        "ss_resolution": f"({first.resolution[0]}, {first.resolution[1]})",
+        "ss_enable_bucket": first.enable_bucket,
+        "ss_bucket_no_upscale": first.bucket_no_upscale,
+        "ss_min_bucket_reso": first.min_bucket_reso,
+        "ss_max_bucket_reso": first.max_bucket_reso,
+        "ss_bucket_info": json.dumps({"buckets": prepared.plan.buckets}),
+        "ss_dataset_dirs": json.dumps(summary["dataset_dirs"], ensure_ascii=False),
+        "ss_reg_dataset_dirs": json.dumps(summary.get("reg_dataset_dirs", {}), ensure_ascii=False),
+        "ss_tag_frequency": json.dumps(summary["tag_frequency"], ensure_ascii=False),
+        "ss_training_comment": None,
+        "modelspec.resolution": resolution,
+        "modelspec.implementation_version": f"renma/{renma.__version__}",
+        "renma_version": renma.__version__,
+        "renma_run": dump(without_places(run)),
+    }
+    for key, value in (
+        ("modelspec.author", run.output.author),
+        ("modelspec.trigger_phrase", run.output.trigger),
+    ):
+        if value:
+            values[key] = value
+    return {key: str(value) for key, value in values.items()}
+
+
+def _training_facts(run: Run, prepared: Prepared, progress: Progress) -> dict[str, Any]:
+    parts, plan, optimizer = trained_parts(run), prepared.plan, run.optimizer
+    warmup = getattr(run.schedule, "warmup_steps", 0)
+    batch = prepared.scan.sets[0].dataset.batch_size
+    return {
+        "ss_seed": run.train.seed,
+        "ss_steps": progress.step,
+        "ss_epoch": progress.epoch,
+        "ss_max_train_steps": progress.steps,
+        "ss_num_epochs": max(1, round(plan.epochs)),
+        "ss_num_train_images": prepared.summary["train_showings"],
+        "ss_num_reg_images": prepared.summary["reg_showings"],
+        "ss_num_validation_images": 0,
+        "ss_num_batches_per_epoch": plan.batches_per_epoch,
+        "ss_batch_size_per_device": batch,
+        "ss_total_batch_size": batch * run.train.gradient_accumulation_steps,
+        "ss_gradient_accumulation_steps": run.train.gradient_accumulation_steps,
+        "ss_gradient_checkpointing": run.train.gradient_checkpointing,
+        "ss_learning_rate": optimizer.learning_rate,
+        "ss_unet_lr": optimizer.rate("unet") if "unet" in parts else None,
+        "ss_text_encoder_lr": optimizer.rate("text_encoder") if "text_encoder" in parts else None,
+        "ss_lr_scheduler": run.schedule.name,
+        "ss_lr_warmup_steps": warmup,
+        "ss_optimizer": optimizer.name,
+        "ss_max_grad_norm": run.train.max_grad_norm,
+        "ss_mixed_precision": {"fp32": "no", "bf16": "bf16"}[run.train.precision],
+        "ss_cache_latents": True,
+        "ss_noise_offset": run.objective.noise_offset or None,
+        "ss_min_snr_gamma": run.objective.min_snr_gamma or None,
+        "ss_prior_loss_weight": run.objective.prior_loss_weight,
+        "ss_loss_type": "l2",
+    }
+
+
+def _caption_facts(run: Run) -> dict[str, Any]:
+    data = run.data
+    return {
+        "ss_shuffle_caption": data.shuffle_caption,
+        "ss_keep_tokens": data.keep_tokens,
+        "ss_flip_aug": data.flip_aug,
+        "ss_color_aug": False,
+        "ss_random_crop": False,
+        "ss_caption_dropout_rate": data.caption_dropout_rate,
+        "ss_caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
+        "ss_caption_tag_dropout_rate": data.caption_tag_dropout_rate,
+    }
+
+
+def without_places(run: Run) -> Run:
+    """Returns the run with folders cut to their own names: a file tells no one's disk layout."""
+
+    def name(path: str) -> str:
+        return Path(path).name if path else ""
+
+    data = run.data
+    datasets = tuple(
+        d.model_copy(
+            update={
+                "subsets": tuple(
+                    s.model_copy(update={"image_dir": name(s.image_dir)}) for s in d.subsets
+                )
+            }
+        )
+        for d in data.datasets
+    )
+    folders = {
+        "train_folder": name(data.train_folder),
+        "reg_folder": name(data.reg_folder),
+        "datasets": datasets,
+    }
+    sample = run.sample.model_copy(update={"prompts_file": name(run.sample.prompts_file)})
+    model = run.model.model_copy(update={"path": name(run.model.path)})
+    return run.model_copy(
+        update={"data": data.model_copy(update=folders), "model": model, "sample": sample}
+    )
+
+
+def _legacy_hash(tensors: Any, metadata: dict[str, str]) -> str:
+    """Returns the old web UI hash: 8 digits over 64 KiB at 1 MiB of the file with ss_ keys only."""
+    kept = {key: value for key, value in metadata.items() if key.startswith("ss_")}
+    data = safetensors.serialize(tensors, kept)
+    return hashlib.sha256(data[0x100000:0x110000]).hexdigest()[:8]

@@ -1,0 +1,34 @@
+"""Shared by all tests: one thread, a cache of their own, no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["RENMA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the golden vectors."""
+    return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def mame():
+    """The embedded model, loaded once; tests leave it as they found it."""
+    import torch
+
+    from renma.config.model import ModelConfig
+    from renma.engine.model import load_family
+
+    torch.set_num_threads(1)
+    return load_family(ModelConfig(), device="cpu")

@@ -1,0 +1,131 @@
+"""A network on a model: targets, strengths, files that others read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from renma.config.adapter import Lora
+from renma.config.estimate import adaptable, parameters
+from renma.core.errors import UserError
+from renma.engine.attach import Network
+from renma.engine.sample import Shot, denoise
+from renma.formats import safetensors
+from renma.formats.diffusers_folder import weight_file
+
+SHOT = Shot("person, pink hair, smile", negative="frown", seed=3, steps=4, scale=4)
+
+
+@pytest.fixture
+def network(mame):
+    found = Network.fresh(mame, Lora(rank=4, alpha=2), 0, ("unet", "text_encoder"))
+    generator = torch.Generator().manual_seed(1)
+    for _, adapter in found.members.values():
+        adapter.up.data.copy_(torch.randn(adapter.up.shape, generator=generator) * 0.05)
+    return found
+
+
+def test_attached_at_zero_and_detached_are_the_base_bit_by_bit(mame, network):
+    before = denoise(mame, [SHOT])
+    with network.at(unet=0.0, text_encoder=0.0):
+        assert torch.equal(denoise(mame, [SHOT]), before)
+    with network.at():
+        assert not torch.allclose(denoise(mame, [SHOT]), before, atol=1e-2)
+    assert torch.equal(denoise(mame, [SHOT]), before)
+
+
+def test_strengths_of_unet_and_text_encoder_are_separate(mame, network):
+    with network.at(unet=1.0, text_encoder=0.0):
+        unet_only = denoise(mame, [SHOT])
+    with network.at(unet=0.0, text_encoder=1.0):
+        text_only = denoise(mame, [SHOT])
+        same = mame.encode_text(["smile"]).states
+    assert not torch.equal(unet_only, text_only)
+    assert not torch.equal(mame.encode_text(["smile"]).states, same)
+
+
+def test_two_networks_add_up(mame, network):
+    other = Network.fresh(mame, Lora(rank=2, alpha=2), 9, ("unet",))
+    for _, adapter in other.members.values():
+        adapter.up.data.fill_(0.01)
+    target, adapter = next(iter(other.members.values()))
+    name = next(iter(other.members))
+    x = torch.randn(1, 3, adapter.spec.inputs) if adapter.spec.kind == "linear" else torch.randn(1, adapter.spec.inputs, 4, 4)
+    with torch.no_grad(), network.at(), other.at(unet=0.5):
+        both = target.layer(x)
+    weight, bias = network.members[name][1].apply_weight(target.layer.weight, target.layer.bias)
+    weight, bias = adapter.apply_weight(weight, bias, 0.5)
+    torch.testing.assert_close(both, adapter.spec.apply(x, weight, bias), rtol=1e-4, atol=1e-5)
+
+
+def test_trained_numbers_are_known_from_file_headers(mame):
+    shapes = []
+    for part in ("unet", "text_encoder"):
+        header, _ = safetensors.read_header(weight_file(mame.folder / part))
+        shapes.append({name: tuple(row["shape"]) for name, row in header.items()})
+    config = Lora(rank=5)
+    network = Network.fresh(mame, config, 0, ("unet", "text_encoder"))
+    trained = sum(p.numel() for part in ("unet", "text_encoder") for p in network.parameters(part))
+    assert parameters(adaptable(*shapes), config) == trained
+
+
+def test_file_gives_diffusers_the_same_picture(mame, network, tmp_path: Path):
+    from diffusers import StableDiffusionPipeline
+
+    path = tmp_path / "x.safetensors"
+    safetensors.save(path, network.tensors(), {})
+    pipe = StableDiffusionPipeline.from_pretrained(mame.folder, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_lora_weights(str(path))
+    theirs = pipe(
+        SHOT.prompt, negative_prompt=SHOT.negative, guidance_scale=SHOT.scale,
+        num_inference_steps=SHOT.steps, generator=torch.Generator().manual_seed(SHOT.seed),
+        output_type="latent", width=mame.native_size, height=mame.native_size,
+    ).images  # fmt: skip
+    with network.at():
+        ours = denoise(mame, [SHOT])
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    read = Network.from_file(mame, path)
+    with read.at():
+        assert torch.equal(denoise(mame, [SHOT]), ours)
+
+
+def test_noise_does_not_depend_on_the_batch(mame):
+    other = Shot("person, bald", negative="x", seed=8, steps=4, scale=4)
+    alone = denoise(mame, [SHOT])
+    together = denoise(mame, [other, SHOT])
+    torch.testing.assert_close(together[1:], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_lora_of_another_model_is_refused_by_name(mame, tmp_path: Path):
+    path = tmp_path / "other.safetensors"
+    tensors = {"lora_unet_input_blocks_1_1_proj_in.lora_down.weight": torch.zeros(4, 4)}
+    safetensors.save(path, tensors, {})
+    with pytest.raises(UserError, match="lora_unet_input_blocks_1_1_proj_in.*model family"):
+        Network.from_file(mame, path)
+
+
+def test_names_and_shapes_of_a_real_kohya_file_on_the_full_sd15_shape():
+    facts = Path(__file__).parents[3] / "shared" / "spec" / "kohya_header.json"
+    if not facts.exists():
+        pytest.skip("the header of a real kohya file is not beside this checkout")
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    from renma.families.sd1 import _layers_inside
+    from renma.formats.lora_names import layer_key
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=64, cross_attention_dim=768, attention_head_dim=8,
+            block_out_channels=(320, 640, 1280, 1280),
+        )  # fmt: skip
+    ours = {layer_key("unet", path): tuple(layer.weight.shape) for path, layer in _layers_inside(unet, ("Transformer2DModel",))}
+    theirs = json.loads(facts.read_text())["tensors"]
+    names = theirs if isinstance(theirs, dict) else {row["name"]: row for row in theirs}
+    expected = {n.split(".")[0] for n in names if n.startswith("lora_unet_")}
+    assert set(ours) == expected
+    assert len(ours) == 192
+    assert sum(s[0] + s[1] for s in ours.values()) == 423_936
