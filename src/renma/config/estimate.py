@@ -46,9 +46,9 @@ def parameters(layers: Iterable[Layer], adapter: Lora) -> int:
     return sum(adapter.rank * (layer.outputs + layer.columns) for layer in layers)
 
 
-def steps_of(epochs: int, batches_per_epoch: int, accumulation: int) -> int:
-    """Returns the optimizer steps of whole epochs; the last one may be short of batches."""
-    return math.ceil(epochs * batches_per_epoch / accumulation)
+def steps_of(batches: int, accumulation: int) -> int:
+    """Returns the optimizer steps that show so many batches; the last may reach beyond them."""
+    return math.ceil(batches / accumulation)
 
 
 @dataclass(frozen=True)

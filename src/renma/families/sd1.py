@@ -137,18 +137,18 @@ class Family(_base.Family):
 
     def checkpoint_gradients(self, on: bool) -> None:
         """Switches block checkpointing; the modules must be in training mode to obey."""
-        for part in (self.unet, self.text_encoder):
-            if part is None:
-                continue
-            part.train(on)
-            if on and part is self.unet:
-                part.enable_gradient_checkpointing()
-            elif on:
-                part.gradient_checkpointing_enable({"use_reentrant": False})
-            elif part is self.unet:
-                part.disable_gradient_checkpointing()
-            else:
-                part.gradient_checkpointing_disable()
+        self.unet.train(on)
+        if on:
+            self.unet.enable_gradient_checkpointing()
+        else:
+            self.unet.disable_gradient_checkpointing()
+        if self.text_encoder is None:
+            return
+        self.text_encoder.train(on)
+        if on:
+            self.text_encoder.activation_checkpointing_enable()
+        else:
+            self.text_encoder.activation_checkpointing_disable()
 
 
 def _text_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -14,7 +14,7 @@ def run(options: CheckOptions, report: Report) -> None:
     """Prints the plan as a table, or as JSON."""
     source = load(options.run, options.dataset_config, options.set)
     plan = prepare(source.run, source.base).plan
-    if options.json:
+    if options.as_json:
         report.line(json.dumps(plan.as_dict(), ensure_ascii=False, indent=2))
         return
     for line in table(plan):

@@ -265,9 +265,9 @@ class Session:
         if last:
             self._save_lora(f"{name}.safetensors")
         elif due["epoch"]:
-            self._save_lora(f"{name}-{self._epochs_done(step):06d}.safetensors")
+            self._save_checkpoint(f"{name}-{self._epochs_done(step):06d}.safetensors")
         elif due["step"]:
-            self._save_lora(f"{name}-step{step:08d}.safetensors")
+            self._save_checkpoint(f"{name}-step{step:08d}.safetensors")
         by_epoch = run.sample.every_epochs
         drawn = ended and _every(by_epoch, self._epochs_done(step)) if by_epoch else False
         if drawn or (not by_epoch and _every(run.sample.every_steps, step)):
@@ -276,6 +276,13 @@ class Session:
         overdue = minutes and time.monotonic() - self._saved_at > 60 * minutes
         if last or any(due.values()) or overdue:
             self._save_state()
+
+    def _save_checkpoint(self, name: str) -> None:
+        """Saves on the way; what cannot be saved now is said, and training goes on."""
+        try:
+            self._save_lora(name)
+        except UserError as error:
+            self.report.event("warned", text=error.line())
 
     def _save_lora(self, name: str) -> None:
         trainer = self.trainer

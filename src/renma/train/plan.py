@@ -82,18 +82,18 @@ def prepare(run: Run, base: Path) -> Prepared:
     order = Order(scan.sets, run.train.seed)
     summary = summarise(scan, order)
     model = _Model.read(run.model.folder(base))
-    steps = total_steps(run, order.batches_per_epoch)
+    steps = total_steps(run, order)
     plan, flops = _costs(run, scan, order, model, steps)
     odd = (*scan.warnings, *summary.get("warnings", ()), *oddities(run, scan.sets, steps))
     return Prepared(Plan(**plan, warnings=tuple(odd)), scan, order, summary, flops)
 
 
-def total_steps(run: Run, batches_per_epoch: int) -> int:
+def total_steps(run: Run, order: Order) -> int:
     """Returns the optimizer steps of the whole run; epochs decide where they are given."""
     if run.train.max_epochs is None:
         return run.train.max_steps
-    accumulation = run.train.gradient_accumulation_steps
-    return arithmetic.steps_of(run.train.max_epochs, batches_per_epoch, accumulation)
+    batches = order.batches_in(run.train.max_epochs)
+    return arithmetic.steps_of(batches, run.train.gradient_accumulation_steps)
 
 
 def trained_parts(run: Run) -> tuple[str, ...]:

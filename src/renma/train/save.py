@@ -14,6 +14,7 @@ from typing import Any
 
 import renma
 from renma.config import Run, dump
+from renma.core.errors import UserError
 from renma.engine.attach import Network
 from renma.engine.model import DTYPES
 from renma.families._base import Family
@@ -36,12 +37,17 @@ def save_lora(
     """Writes one checkpoint atomically.
 
     Raises:
-        ValueError: a weight is NaN or infinite; the old file stays.
+        UserError: a weight is NaN or infinite in the file's precision; the old file stays.
     """
     tensors = network.tensors(DTYPES[run.output.precision])
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
-        raise ValueError(f"{len(bad)} tensors are not finite, such as {bad[0]}")
+        raise UserError(
+            f"not saved: {len(bad)} of {len(tensors)} tensors hold NaN or infinite numbers in "
+            f"{run.output.precision}",
+            where=path,
+            remedy="Lower optimizer.learning_rate; output.precision = 'fp32' holds larger numbers.",
+        )
     metadata = _minimal(run, family)
     if run.output.metadata == "full":
         metadata |= _full(run, prepared, family, progress)
@@ -58,7 +64,6 @@ def _minimal(run: Run, family: Family) -> dict[str, str]:
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(adapter.rank),
         "ss_network_alpha": str(adapter.alpha or float(adapter.rank)),
-        "ss_network_args": "null",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{family.architecture}/lora",
         "modelspec.implementation": "diffusers",

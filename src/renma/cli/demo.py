@@ -1,0 +1,50 @@
+"""`renma demo`: from pictures to a judged LoRA, nothing to download."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from renma.config.tasks import CheckOptions, DemoOptions, GridOptions, InitOptions, JudgeOptions, ReportOptions, TrainOptions
+
+if TYPE_CHECKING:
+    from renma.config._base import Section
+    from renma.core.events import Report
+
+
+def run(options: DemoOptions, report: Report) -> None:
+    """Prepares the character set, plans, trains, draws the grid, scores, reports.
+
+    Called again on the same folder, it continues where it was stopped.
+    """
+    folder = options.out
+    begun = (folder / "events.jsonl").exists()
+    if not begun:
+        _task("renma.use.init", InitOptions(folder=folder, sample="character"), report)
+    values = (f"train.seed={options.seed}",)
+    if options.steps:
+        values += (f"train.max_steps={options.steps}",)
+    toml = folder / "run.toml"
+    _task("renma.train.check", CheckOptions(run=toml, set=values), report)
+    train = TrainOptions(run=toml, set=values, out=folder, resume=begun)
+    _task("renma.train.task", train, report)
+    _task("renma.judge.grid", GridOptions(folder=folder), report)
+    _task("renma.judge.score", JudgeOptions(folder=folder), report)
+    _task("renma.judge.report", ReportOptions(folder=folder), report)
+    score = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+    report.line("")
+    for sentence in score["verdict"]:
+        report.line(sentence)
+    report.line("")
+    for name in (score["best"], "grid.png", "report.html"):
+        report.line(f"  {folder / name}")
+    report.line("")
+    report.line("Try next:")
+    report.line("  renma init my-lora                       your own pictures")
+    report.line("  renma init my-style --sample style       a drawing style instead of a character")
+    report.line(f"  renma train {toml} --set adapter.rank=16 --out {folder}-rank16")
+
+
+def _task(module: str, options: Section, report: Report) -> None:
+    import_module(module).run(options, report)

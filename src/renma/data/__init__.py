@@ -1,0 +1,1 @@
+"""Pictures and captions: found, measured, sorted into buckets, ordered (no torch)."""

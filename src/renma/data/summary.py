@@ -1,0 +1,66 @@
+"""Facts about a data set: for the plan, the file's metadata, the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from renma.data.captions import tags
+from renma.data.folder import Scan
+from renma.data.item import Item
+from renma.data.order import Order
+
+CROP_WARNING = 0.2
+"""A picture that loses more than this share of its area is named."""
+
+
+def summarise(scan: Scan, order: Order) -> dict[str, Any]:
+    """Returns counts, buckets, tag frequencies and warnings.
+
+    Keys: ``train_showings`` and ``reg_showings`` (of one epoch), ``dataset_dirs``,
+    ``reg_dataset_dirs`` and ``tag_frequency`` as kohya's metadata holds them (folder names only),
+    ``warnings``.
+    """
+    items = [item for scanned in scan.sets for item in scanned.items]
+    shown = [
+        scan.sets[s.set_index].items[s.item_index].subset.is_reg
+        for batch in order.epoch(0)
+        for s in batch.showings
+    ]
+    return {
+        "train_showings": shown.count(False),
+        "reg_showings": shown.count(True),
+        "dataset_dirs": _folders([i for i in items if not i.subset.is_reg]),
+        "reg_dataset_dirs": _folders([i for i in items if i.subset.is_reg]),
+        "tag_frequency": _frequencies(items),
+        "warnings": _warnings(scan, order),
+    }
+
+
+def _folders(items: list[Item]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for item in items:
+        row = found.setdefault(item.path.parent.name, {"n_repeats": item.subset.num_repeats, "img_count": 0})
+        row["img_count"] += 1
+    return found
+
+
+def _frequencies(items: list[Item]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for item in items:
+        counts = found.setdefault(item.path.parent.name, {})
+        for tag in dict.fromkeys(tags(item.caption.lower())):
+            counts[tag] = counts.get(tag, 0) + 1
+    return found
+
+
+def _warnings(scan: Scan, order: Order) -> list[str]:
+    lost = [
+        f"{item.path.name} ({fitted.cropped_away:.0%})"
+        for scanned, fits in zip(scan.sets, order.fits, strict=True)
+        for item, fitted in zip(scanned.items, fits, strict=True)
+        if fitted.cropped_away > CROP_WARNING
+    ]
+    if not lost:
+        return []
+    more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+    return [f"cropping to the bucket cuts off much of {', '.join(lost[:5])}{more}."]
