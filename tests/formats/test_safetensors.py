@@ -82,6 +82,19 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, data: bytes):
     assert "\n" not in caught.value.line()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_reading_into_a_precision_equals_casting(tmp_path: Path, dtype: torch.dtype):
+    path = tmp_path / "x.safetensors"
+    tensors = {"a": torch.randn(3, 5).half(), "b": torch.randn(7).half(), "e": torch.zeros(0, 2).half(), "i": torch.arange(4)}
+    safetensors.save(path, tensors, {"k": "v"})
+    read = safetensors.read_tensors_as(path, dtype, torch.device("cpu"))
+    assert read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        expected = tensor if name == "i" else tensor.to(dtype)
+        assert read[name].dtype == expected.dtype
+        assert torch.equal(read[name], expected)
+
+
 def test_real_files_from_the_wild_are_read():
     folder = Path(__file__).parents[3] / "shared" / "real-loras"
     if not folder.exists():

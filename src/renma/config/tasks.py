@@ -61,7 +61,7 @@ class TrainOptions(_RunSource):
     """Options of ``renma train``."""
 
     out: Path | None = None
-    """The run's folder, for everything it writes (default: the folder of the run.toml)."""
+    """The folder for everything the run writes (default: runs/001, ... beside the run.toml)."""
     resume: bool = False
     """Go on from the last saved state of the run's folder."""
 
@@ -157,21 +157,21 @@ TASKS = (
         "renma.judge.grid",
         GridOptions,
         "Draw every checkpoint at several LoRA weights, with and without the trigger word.",
-        "renma grid mine --weights 0.5 --weights 1",
+        "renma grid mine/runs/001 --weights 0.5 --weights 1",
     ),
     Task(
         "judge",
         "renma.judge.score",
         JudgeOptions,
         "Measure likeness and leakage of every checkpoint and name the best.",
-        "renma judge mine",
+        "renma judge mine/runs/001",
     ),
     Task(
         "report",
         "renma.judge.report",
         ReportOptions,
         "Put settings, curves, samples, grid and verdict into one HTML file.",
-        "renma report mine",
+        "renma report mine/runs/001",
     ),
 )
 """Every task, in the order of the work."""

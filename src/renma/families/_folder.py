@@ -10,7 +10,7 @@ from torch import nn
 
 from renma.core.errors import UserError
 from renma.formats.diffusers_folder import read_json, weight_file
-from renma.formats.safetensors import read_tensors
+from renma.formats.safetensors import read_tensors_as
 
 
 def component(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
@@ -27,10 +27,7 @@ def component(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype)
     config = read_json(folder / "config.json")
     with torch.device("meta"):
         model: nn.Module = kind.from_config(config)
-    weights = {
-        name: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
-        for name, tensor in read_tensors(weight_file(folder)).items()
-    }
+    weights = read_tensors_as(weight_file(folder), dtype, device)
     wanted = set(model.state_dict())
     if not wanted & set(weights):  # transformers before 5 wrote a prefix, version 5 writes none
         weights = {name.removeprefix("text_model."): t for name, t in weights.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from renma.core.errors import UserError
 from renma.core.store import write_bytes
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 MAX_HEADER = 100_000_000
@@ -69,6 +70,48 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"cannot be read: {error}", where=path) from None
 
 
+def read_tensors_as(
+    path: Path, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    """Returns all tensors on a device, floating-point ones in ``dtype``.
+
+    Tensors that already fit stay memory-mapped. The others are read one by one and cast, so the
+    file's own pages never stand in memory beside the copies.
+
+    Raises:
+        UserError: as :func:`read_header`.
+    """
+    header, _ = read_header(path)
+    stored = {row["dtype"] for row in header.values() if row["dtype"] in _FLOATS}
+    if stored <= {name for name, known in _dtypes().items() if known == dtype}:
+        return {name: tensor.to(device) for name, tensor in read_tensors(path).items()}
+    return {name: _cast(t, dtype).to(device) for name, t in _stream(path, header)}
+
+
+def _stream(path: Path, header: Header) -> Iterator[tuple[str, Tensor]]:
+    import torch
+
+    dtypes = _dtypes()
+    with path.open("rb") as file:
+        start = 8 + struct.unpack("<Q", file.read(8))[0]
+        for name, row in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
+            begin, end = row["data_offsets"]
+            if row["dtype"] not in dtypes:
+                raise UserError(f"'{name}' is stored as {row['dtype']}", where=path)
+            buffer = bytearray(end - begin)
+            file.seek(start + begin)
+            if file.readinto(buffer) != len(buffer):
+                raise UserError("is cut off", where=path)
+            tensor = torch.empty(0, dtype=dtypes[row["dtype"]])
+            if buffer:
+                tensor = torch.frombuffer(buffer, dtype=dtypes[row["dtype"]])
+            yield name, tensor.reshape(row["shape"])
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
 def serialize(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """Returns the bytes of a safetensors file; equal content gives equal bytes."""
     header, payload = _layout(tensors)
@@ -114,15 +157,21 @@ def _raw(tensor: Tensor) -> bytes:
     return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
-def _dtype_name(tensor: Tensor) -> str:
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+
+
+def _dtypes() -> dict[str, torch.dtype]:
     import torch
 
-    names = {
-        torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-        torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
-        torch.uint8: "U8", torch.bool: "BOOL",
+    return {
+        "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+        "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+        "U8": torch.uint8, "BOOL": torch.bool,
     }  # fmt: skip
-    return names[tensor.dtype]
+
+
+def _dtype_name(tensor: Tensor) -> str:
+    return next(name for name, dtype in _dtypes().items() if dtype == tensor.dtype)
 
 
 def _consistent(header: Any, size: int) -> bool:

@@ -1,0 +1,5 @@
+"""The command line: commands derived from the task table, progress bars, exit codes (no torch)."""
+
+from renma.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""Room: what is done with a base model, a picture set or a LoRA outside training (no torch)."""
