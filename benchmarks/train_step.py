@@ -26,7 +26,9 @@ RANK = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=4)
@@ -109,6 +111,7 @@ def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
     from renma.config.model import ModelConfig
     from renma.config.optimizer import AdamW
     from renma.config.train import ObjectiveConfig
+    from renma.diffusion.noise import NoiseSchedule
     from renma.engine.attach import Network
     from renma.engine.model import load_family
     from renma.train.objectives import denoise
@@ -123,14 +126,15 @@ def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
     optimizer = optimizers.build(groups, AdamW())
     trained = [p for group in groups for p in group["params"]]
     weights = torch.ones(arguments.batch)
+    schedule = NoiseSchedule.of(family.scheduler_config)
 
     def step(index: int) -> None:
         latents = moments(arguments, index)
         pairs = [(m, torch.zeros_like(m)) for m in latents]
         places = [(0, index * arguments.batch + i) for i in range(arguments.batch)]
-        draws = denoise.draw(pairs, places, 0, family.schedule.timesteps, ObjectiveConfig())
+        draws = denoise.draw(pairs, places, 0, schedule.timesteps, ObjectiveConfig())
         condition = family.encode_text([CAPTION] * arguments.batch)
-        each = denoise.loss(family, draws, condition, weights, ObjectiveConfig())
+        each = denoise.loss(family, schedule, draws, condition, weights, ObjectiveConfig())
         (each.sum() / arguments.batch).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -154,7 +158,9 @@ def peer_step(arguments: argparse.Namespace) -> dict[str, Any]:
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     unet_layers = r".*attentions.*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|net\.0\.proj|net\.2)"
     text_layers = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
-    configs = [LoraConfig(r=RANK, lora_alpha=RANK, target_modules=x) for x in (unet_layers, text_layers)]
+    configs = [
+        LoraConfig(r=RANK, lora_alpha=RANK, target_modules=x) for x in (unet_layers, text_layers)
+    ]
     unet, text = get_peft_model(unet, configs[0]), get_peft_model(text, configs[1])
     trained = [p for m in (unet, text) for p in m.parameters() if p.requires_grad]
     for parameter in trained:
@@ -167,7 +173,11 @@ def peer_step(arguments: argparse.Namespace) -> dict[str, Any]:
         times = torch.randint(0, 1000, (arguments.batch,))
         noisy = scheduler.add_noise(latents, noise, times)
         tokens = tokenizer(
-            [CAPTION] * arguments.batch, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+            [CAPTION] * arguments.batch,
+            padding="max_length",
+            max_length=77,
+            truncation=True,
+            return_tensors="pt",
         ).input_ids
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
             predicted = unet(noisy.to(dtype), times, text(tokens)[0]).sample

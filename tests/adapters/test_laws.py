@@ -118,7 +118,9 @@ def test_gradients_are_right_and_reach_every_parameter(algo, case):
         with torch.no_grad():
             pass
         changed = dict(zip(names, values, strict=True))
-        return torch.func.functional_call(_Runner(adapter, layer), {f"adapter.{n}": v for n, v in changed.items()}, (x,))
+        return torch.func.functional_call(
+            _Runner(adapter, layer), {f"adapter.{n}": v for n, v in changed.items()}, (x,)
+        )
 
     copies = [v.detach().clone().requires_grad_() for v in values]
     assert torch.autograd.gradcheck(function, (x, *copies), fast_mode=True)

@@ -15,12 +15,13 @@ from renma.core.errors import UserError
 MISTAKES = {
     "[train]\nmax_step = 3": r":2: unknown key 'train.max_step'. Did you mean 'max_steps'\?",
     "max_steps = 3": r":1: unknown key 'max_steps'. It belongs into \[train\]",
-    '[optimizer]\nname = "prodgy"': r":1: 'optimizer': 'prodgy' is not one of .*Did you mean 'prodigy'",
+    '[optimizer]\nname = "prodgy"': r":2: 'optimizer.name': 'prodgy' is not one of .*Did you mean 'prodigy'",
     '[optimizer]\nname = "prodigy"\nd_cof = 2': r":3: unknown key 'optimizer.d_cof'. Did you mean 'd_coef'",
     '[train]\nmax_steps = "many"': r":2: 'train.max_steps' = 'many': input should be a valid integer",
     "[train]\nmax_steps = 0": r":2: 'train.max_steps' = 0: input should be greater than or equal to 1",
     "[optimizer]\nlearning_rate = nan": r":2: 'optimizer.learning_rate' = nan",
     '[schedule]\nname = "cosine_with_restarts"': "'schedule.num_cycles' is missing",
+    "[schedule]\nwarmup_steps = 5": r":2: 'schedule.warmup_steps' means nothing to 'constant'",
     "[train\nmax_steps = 3": "is not valid TOML",
     '[data]\ntrain_folder = "C:\\users"': r"single quotes",
     '[output]\nname = "../x"': r":2: 'output.name'",
@@ -55,7 +56,10 @@ def test_byte_order_mark_is_read(tmp_path: Path):
 def test_set_lays_over_the_file(tmp_path: Path):
     path = tmp_path / "run.toml"
     path.write_text('[train]\nseed = 7\n[optimizer]\nname = "prodigy"')
-    run = load_run(path, ["train.seed=9", "adapter.rank = 16", "output.name=my lora", "data.resolution=[64, 96]"])
+    run = load_run(
+        path,
+        ["train.seed=9", "adapter.rank = 16", "output.name=my lora", "data.resolution=[64, 96]"],
+    )
     assert (run.train.seed, run.adapter.rank, run.output.name) == (9, 16, "my lora")
     assert run.data.resolution == (64, 96)
     assert run.optimizer.name == "prodigy"
@@ -134,7 +138,11 @@ DEFAULTS = {"scale": 7.5, "steps": 20, "sampler": "ddim"}
 
 
 def test_prompt_line():
-    found = parse("aa12, smile --n bad, worse --w 512 --h 768 --d 3 --l 5.5 --s 28 --ss k_euler_a", DEFAULTS, "x")
+    found = parse(
+        "aa12, smile --n bad, worse --w 512 --h 768 --d 3 --l 5.5 --s 28 --ss k_euler_a",
+        DEFAULTS,
+        "x",
+    )
     assert (found.text, found.negative) == ("aa12, smile", "bad, worse")
     assert (found.width, found.height, found.seed) == (512, 768, 3)
     assert (found.scale, found.steps, found.sampler) == (5.5, 28, "k_euler_a")
@@ -150,7 +158,9 @@ def test_mistakes_in_a_prompt_line(line: str, message: str):
 
 
 def test_prompt_files_say_the_same(tmp_path: Path):
-    (tmp_path / "p.txt").write_text("# comment\n\naa12, smile --n bad --w 64 --d 3 --l 4 --s 5 --ss heun\n")
+    (tmp_path / "p.txt").write_text(
+        "# comment\n\naa12, smile --n bad --w 64 --d 3 --l 4 --s 5 --ss heun\n"
+    )
     (tmp_path / "p.toml").write_text(
         '[prompt]\nnegative_prompt = "bad"\nwidth = 64\nscale = 4.0\nsample_steps = 5\nsample_sampler = "heun"\n'
         '[[prompt.subset]]\nprompt = "aa12, smile"\nseed = 3\n'
@@ -159,6 +169,8 @@ def test_prompt_files_say_the_same(tmp_path: Path):
         '[{"prompt": "aa12, smile", "negative_prompt": "bad", "width": 64, "seed": 3, "scale": 4,'
         ' "sample_steps": 5, "sample_sampler": "heun"}]'
     )
-    found = [prompts(SampleConfig(prompts_file=f"p.{end}"), tmp_path) for end in ("txt", "toml", "json")]
+    found = [
+        prompts(SampleConfig(prompts_file=f"p.{end}"), tmp_path) for end in ("txt", "toml", "json")
+    ]
     assert found[0] == found[1] == found[2]
     assert len(found[0]) == 1

@@ -37,21 +37,35 @@ def test_keys_are_stable_over_processes_and_versions():
 
     code = "from renma.core import keyed; print(keyed.key(42, 'noise', 3, 7))"
     runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": str(seed)}).stdout
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout
         for seed in (1, 2)
     ]
     assert runs[0] == runs[1] == f"{keyed.key(42, 'noise', 3, 7)}\n"
 
 
 def test_keys_do_not_collide_and_parts_do_not_run_together():
-    keys = [keyed.key(s, p, e, i) for s in range(3) for p in ("a", "b") for e in range(10) for i in range(100)]
+    keys = [
+        keyed.key(s, p, e, i)
+        for s in range(3)
+        for p in ("a", "b")
+        for e in range(10)
+        for i in range(100)
+    ]
     assert len(set(keys)) == len(keys)
     assert keyed.key(1, "a", 11, 1) != keyed.key(1, "a", 1, 11)
     assert keyed.key(1, "a1") != keyed.key(1, "a", 1)
 
 
 def test_draws_are_uniform():
-    counts = collections.Counter(keyed.rng(0, "timestep", 0, i).randrange(10) for i in range(20_000))
+    counts = collections.Counter(
+        keyed.rng(0, "timestep", 0, i).randrange(10) for i in range(20_000)
+    )
     assert all(1800 < counts[n] < 2200 for n in range(10))
 
 

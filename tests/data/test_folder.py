@@ -24,7 +24,9 @@ def scanned(base: Path, **values):
 
 
 def test_numbered_folders(tmp_path: Path):
-    picture(tmp_path / "train" / "10_aa12 person" / "b.png").with_suffix(".txt").write_text("aa12, smile")
+    picture(tmp_path / "train" / "10_aa12 person" / "b.png").with_suffix(".txt").write_text(
+        "aa12, smile"
+    )
     picture(tmp_path / "train" / "10_aa12 person" / "a.PnG")
     picture(tmp_path / "train" / "3_sks_dog" / "c.jpg")
     picture(tmp_path / "reg" / "1_person" / "r.png")
@@ -39,7 +41,9 @@ def test_numbered_folders(tmp_path: Path):
 
 def test_inner_folder_instead_of_its_parent(tmp_path: Path):
     picture(tmp_path / "train" / "10_aa12" / "a.png")
-    with pytest.raises(UserError, match=r"10_aa12: is the inner folder.*Give its parent instead: .*train$"):
+    with pytest.raises(
+        UserError, match=r"10_aa12: is the inner folder.*Give its parent instead: .*train$"
+    ):
         scanned(tmp_path, train_folder="train/10_aa12")
 
 
@@ -105,7 +109,9 @@ def test_caption_encodings(tmp_path: Path, raw: bytes, caption: str, warned: str
 
 
 def test_no_text_is_refused(tmp_path: Path):
-    picture(tmp_path / "train" / "1_x" / "a.png").with_suffix(".txt").write_bytes(b"\x81\xff\xff\xfe")
+    picture(tmp_path / "train" / "1_x" / "a.png").with_suffix(".txt").write_bytes(
+        b"\x81\xff\xff\xfe"
+    )
     with pytest.raises(UserError, match="not text in UTF-8"):
         scanned(tmp_path, train_folder="train")
 

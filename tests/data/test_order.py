@@ -18,7 +18,9 @@ from renma.data.item import Item
 from renma.data.order import Order
 
 
-def item(index: int, subset: Subset, size: tuple[int, int] = (64, 64), caption: str = "a, b") -> Item:
+def item(
+    index: int, subset: Subset, size: tuple[int, int] = (64, 64), caption: str = "a, b"
+) -> Item:
     return Item(Path(f"{index}.png"), *size, caption, True, subset, f"{index}")
 
 
@@ -30,11 +32,18 @@ def data_sets(draw):
     )  # fmt: skip
     sizes = st.tuples(st.integers(20, 400), st.integers(20, 400))
     subsets = [
-        Subset(image_dir=f"d{i}", num_repeats=draw(st.integers(1, 4)), is_reg=i == 2, flip_aug=draw(st.booleans()))
+        Subset(
+            image_dir=f"d{i}",
+            num_repeats=draw(st.integers(1, 4)),
+            is_reg=i == 2,
+            flip_aug=draw(st.booleans()),
+        )
         for i in range(3)
     ]
     counts = [draw(st.integers(1, 6)), draw(st.integers(0, 3)), draw(st.integers(0, 9))]
-    items = [item(i, s, draw(sizes)) for s, n in zip(subsets, counts, strict=True) for i in range(n)]
+    items = [
+        item(i, s, draw(sizes)) for s, n in zip(subsets, counts, strict=True) for i in range(n)
+    ]
     return ScannedSet(dataset, tuple(items))
 
 
@@ -74,14 +83,19 @@ def test_place_of_a_batch_does_not_depend_on_the_calls_before(scanned, seed):
 
 def test_all_regularisation_pictures_have_their_turn():
     train, reg = Subset(image_dir="t"), Subset(image_dir="r", is_reg=True)
-    scanned = ScannedSet(Dataset(resolution=(64, 64)), (*(item(i, train) for i in range(4)), *(item(9 + i, reg) for i in range(10))))
+    scanned = ScannedSet(
+        Dataset(resolution=(64, 64)),
+        (*(item(i, train) for i in range(4)), *(item(9 + i, reg) for i in range(10))),
+    )
     order = Order([scanned], 1)
     shown = Counter(s.item_index for e in range(5) for b in order.epoch(e) for s in b.showings)
     assert [shown[i] for i in range(4, 14)] == [2] * 10
 
 
 def test_epochs_and_seeds_differ():
-    scanned = ScannedSet(Dataset(resolution=(64, 64)), tuple(item(i, Subset(image_dir="t")) for i in range(30)))
+    scanned = ScannedSet(
+        Dataset(resolution=(64, 64)), tuple(item(i, Subset(image_dir="t")) for i in range(30))
+    )
     orders = [Order([scanned], seed).epoch(epoch) for seed, epoch in [(1, 0), (1, 1), (2, 0)]]
     assert len(set(orders)) == 3
 
@@ -95,7 +109,12 @@ def test_half_of_the_showings_are_mirrored():
 
 @pytest.mark.parametrize(
     ("resolution", "high", "count"),
-    [((512, 512), 1024, 17), ((768, 768), 1024, 19), ((1024, 1024), 2048, 41), ((384, 512), 1024, 13)],
+    [
+        ((512, 512), 1024, 17),
+        ((768, 768), 1024, 19),
+        ((1024, 1024), 2048, 41),
+        ((384, 512), 1024, 13),
+    ],
 )
 def test_bucket_lists_are_the_references(resolution, high, count):
     """Counts measured on kohya-ss/sd-scripts."""
@@ -111,13 +130,19 @@ def test_bucket_lists_are_the_references(resolution, high, count):
 )  # fmt: skip
 def test_a_fitted_picture_covers_its_bucket(width, height, bucketed, resolution):
     dataset = Dataset(
-        resolution=resolution, enable_bucket=bucketed, min_bucket_reso=32, max_bucket_reso=512, bucket_reso_steps=32
+        resolution=resolution,
+        enable_bucket=bucketed,
+        min_bucket_reso=32,
+        max_bucket_reso=512,
+        bucket_reso_steps=32,
     )
     found = fit(width, height, dataset)
     assert found.resized[0] >= found.width
     assert found.resized[1] >= found.height
     assert found.resized[0] == found.width or found.resized[1] == found.height
-    for total, kept, start in zip(found.resized, (found.width, found.height), found.crop, strict=True):
+    for total, kept, start in zip(
+        found.resized, (found.width, found.height), found.crop, strict=True
+    ):
         assert 0 <= start <= total - kept
         assert abs(2 * start - (total - kept)) <= 1
     assert 0 <= found.cropped_away < 1
@@ -150,7 +175,12 @@ CAPTION = "aa12, person, smile, red hair, blue eyes, hat"
 
 
 @settings(max_examples=60, deadline=None)
-@given(keep=st.integers(0, 8), seed=st.integers(0, 50), epoch=st.integers(0, 9), position=st.integers(0, 50))
+@given(
+    keep=st.integers(0, 8),
+    seed=st.integers(0, 50),
+    epoch=st.integers(0, 9),
+    position=st.integers(0, 50),
+)
 def test_shuffling_keeps_the_tags_and_protects_the_first(keep, seed, epoch, position):
     one = item(0, Subset(image_dir="x", shuffle_caption=True, keep_tokens=keep), caption=CAPTION)
     shown = tags(shown_caption(one, seed, epoch, position))
@@ -165,7 +195,9 @@ def test_every_showing_is_shuffled_anew():
 
 
 def test_tag_dropout_spares_the_first_and_drops_its_share():
-    one = item(0, Subset(image_dir="x", caption_tag_dropout_rate=0.4, keep_tokens=1), caption=CAPTION)
+    one = item(
+        0, Subset(image_dir="x", caption_tag_dropout_rate=0.4, keep_tokens=1), caption=CAPTION
+    )
     shown = [tags(shown_caption(one, 0, 0, p)) for p in range(500)]
     assert all(s[0] == "aa12" for s in shown)
     kept = sum(len(s) - 1 for s in shown) / (5 * 500)
@@ -175,12 +207,21 @@ def test_tag_dropout_spares_the_first_and_drops_its_share():
 
 
 def test_caption_dropout():
-    rate = item(0, Subset(image_dir="x", caption_dropout_rate=0.3, caption_prefix="p"), caption=CAPTION)
+    rate = item(
+        0, Subset(image_dir="x", caption_dropout_rate=0.3, caption_prefix="p"), caption=CAPTION
+    )
     shown = [shown_caption(rate, 0, 0, p) for p in range(500)]
     assert 110 < shown.count("") < 190
     assert set(shown) == {"", f"p {CAPTION}"}
     every = item(0, Subset(image_dir="x", caption_dropout_every_n_epochs=3), caption=CAPTION)
-    assert [shown_caption(every, 0, e, 0) == "" for e in range(6)] == [False, False, True, False, False, True]
+    assert [shown_caption(every, 0, e, 0) == "" for e in range(6)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_plain_captions_are_untouched():
@@ -190,7 +231,11 @@ def test_plain_captions_are_untouched():
 
 
 def test_other_separators():
-    one = item(0, Subset(image_dir="x", shuffle_caption=True, keep_tokens=1, caption_separator=";"), caption="a; b, c; d")
+    one = item(
+        0,
+        Subset(image_dir="x", shuffle_caption=True, keep_tokens=1, caption_separator=";"),
+        caption="a; b, c; d",
+    )
     shown = shown_caption(one, 1, 1, 1)
     assert shown.startswith("a; ")
     assert Counter(tags(shown, ";")) == Counter(["a", "b, c", "d"])

@@ -95,22 +95,17 @@ def test_float_tiff(tmp_path: Path):
         read_rgb(tmp_path / "y.tiff")
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "CMYK", "YCbCr", "HSV"])
+@pytest.mark.parametrize("mode", ["1", "L", "CMYK", "YCbCr", "RGB"])
 def test_plain_modes_equal_pillows_own_conversion(tmp_path: Path, mode: str):
     picture = gradient().convert(mode)
     path = tmp_path / ("x.tiff" if mode in {"CMYK", "YCbCr"} else "x.png")
-    if mode == "HSV":
-        pytest.importorskip("PIL")
-        picture = picture.convert("RGB")
     picture.save(path)
     with Image.open(path) as again:
         assert np.array_equal(read_rgb(path), np.asarray(again.convert("RGB")))
 
 
 def test_colour_profile_is_applied(tmp_path: Path):
-    lab = ImageCms.createProfile("LAB")
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    assert lab is not None
     path = tmp_path / "x.png"
     gradient().save(path, icc_profile=srgb.tobytes())
     assert np.abs(read_rgb(path).astype(int) - np.asarray(gradient()).astype(int)).max() <= 2

@@ -28,17 +28,35 @@ def test_add_noise_equals_diffusers():
     torch.manual_seed(0)
     x, noise = torch.randn(6, 4, 3, 5), torch.randn(6, 4, 3, 5)
     times = torch.tensor([0, 1, 250, 500, 998, 999])
-    torch.testing.assert_close(SCHEDULE.add_noise(x, noise, times), reference.add_noise(x, noise, times), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(
-        SCHEDULE.snr(times), reference.alphas_cumprod[times] / (1 - reference.alphas_cumprod[times]), rtol=1e-4, atol=1e-6
+        SCHEDULE.add_noise(x, noise, times),
+        reference.add_noise(x, noise, times),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(
+        SCHEDULE.snr(times),
+        reference.alphas_cumprod[times] / (1 - reference.alphas_cumprod[times]),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
 def test_keyed_noise_depends_on_every_part_of_its_key():
     one = normal((4, 8, 8), 1, "noise", 0, 5)
     assert torch.equal(one, normal((4, 8, 8), 1, "noise", 0, 5))
-    others = [normal((4, 8, 8), *key) for key in [(2, "noise", 0, 5), (1, "posterior", 0, 5), (1, "noise", 1, 5), (1, "noise", 0, 6)]]
-    assert all(abs(torch.corrcoef(torch.stack([one.flatten(), o.flatten()]))[0, 1]) < 0.25 for o in others)
+    others = [
+        normal((4, 8, 8), *key)
+        for key in [
+            (2, "noise", 0, 5),
+            (1, "posterior", 0, 5),
+            (1, "noise", 1, 5),
+            (1, "noise", 0, 6),
+        ]
+    ]
+    assert all(
+        abs(torch.corrcoef(torch.stack([one.flatten(), o.flatten()]))[0, 1]) < 0.25 for o in others
+    )
 
 
 @pytest.mark.parametrize("name", get_args(Sampler))

@@ -53,7 +53,11 @@ def test_two_networks_add_up(mame, network):
         adapter.up.data.fill_(0.01)
     target, adapter = next(iter(other.members.values()))
     name = next(iter(other.members))
-    x = torch.randn(1, 3, adapter.spec.inputs) if adapter.spec.kind == "linear" else torch.randn(1, adapter.spec.inputs, 4, 4)
+    x = (
+        torch.randn(1, 3, adapter.spec.inputs)
+        if adapter.spec.kind == "linear"
+        else torch.randn(1, adapter.spec.inputs, 4, 4)
+    )
     with torch.no_grad(), network.at(), other.at(unet=0.5):
         both = target.layer(x)
     weight, bias = network.members[name][1].apply_weight(target.layer.weight, target.layer.bias)
@@ -122,7 +126,10 @@ def test_names_and_shapes_of_a_real_kohya_file_on_the_full_sd15_shape():
             sample_size=64, cross_attention_dim=768, attention_head_dim=8,
             block_out_channels=(320, 640, 1280, 1280),
         )  # fmt: skip
-    ours = {layer_key("unet", path): tuple(layer.weight.shape) for path, layer in _layers_inside(unet, ("Transformer2DModel",))}
+    ours = {
+        layer_key("unet", path): tuple(layer.weight.shape)
+        for path, layer in _layers_inside(unet, ("Transformer2DModel",))
+    }
     theirs = json.loads(facts.read_text())["tensors"]
     names = theirs if isinstance(theirs, dict) else {row["name"]: row for row in theirs}
     expected = {n.split(".")[0] for n in names if n.startswith("lora_unet_")}

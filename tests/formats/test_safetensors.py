@@ -16,7 +16,15 @@ from safetensors.torch import save as library_save
 from renma.core.errors import UserError
 from renma.formats import safetensors
 
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
+DTYPES = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.uint8,
+    torch.bool,
+]
 
 
 @settings(max_examples=30, deadline=None)
@@ -28,7 +36,10 @@ DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int
 def test_library_reads_what_we_write(tmp_path_factory, shapes, dtypes, metadata):
     metadata.pop("__metadata__", None)
     torch.manual_seed(0)
-    tensors = {f"t{i}": (torch.randn(s) * 9).to(d) for i, (s, d) in enumerate(zip(shapes, dtypes, strict=False))}
+    tensors = {
+        f"t{i}": (torch.randn(s) * 9).to(d)
+        for i, (s, d) in enumerate(zip(shapes, dtypes, strict=False))
+    }
     path = tmp_path_factory.mktemp("st") / "x.safetensors"
     safetensors.save(path, tensors, metadata)
     with safe_open(path, "pt") as file:
@@ -85,7 +96,12 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, data: bytes):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_reading_into_a_precision_equals_casting(tmp_path: Path, dtype: torch.dtype):
     path = tmp_path / "x.safetensors"
-    tensors = {"a": torch.randn(3, 5).half(), "b": torch.randn(7).half(), "e": torch.zeros(0, 2).half(), "i": torch.arange(4)}
+    tensors = {
+        "a": torch.randn(3, 5).half(),
+        "b": torch.randn(7).half(),
+        "e": torch.zeros(0, 2).half(),
+        "i": torch.arange(4),
+    }
     safetensors.save(path, tensors, {"k": "v"})
     read = safetensors.read_tensors_as(path, dtype, torch.device("cpu"))
     assert read.keys() == tensors.keys()

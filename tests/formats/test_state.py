@@ -34,7 +34,10 @@ def test_tree_comes_back_exactly(tmp_path: Path):
 def test_only_the_newest_two_are_kept(tmp_path: Path):
     for step in (1, 2, 10, 11):
         state.save(tmp_path, step, TREE)
-    assert [p.name for p in state.states(tmp_path)] == ["step-00000010.safetensors", "step-00000011.safetensors"]
+    assert [p.name for p in state.states(tmp_path)] == [
+        "step-00000010.safetensors",
+        "step-00000011.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
@@ -43,6 +46,8 @@ def test_damage_is_noticed(tmp_path: Path, damage: str):
     data = bytearray(path.read_bytes())
     if damage == "flip":
         data[-5] ^= 1
-    path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-9]), "empty": b"", "foreign": b"x" * 99}[damage])
+    path.write_bytes(
+        {"flip": bytes(data), "cut": bytes(data[:-9]), "empty": b"", "foreign": b"x" * 99}[damage]
+    )
     with pytest.raises(UserError, match=path.name):
         state.load(path)

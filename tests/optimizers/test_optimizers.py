@@ -43,7 +43,9 @@ def test_every_file_is_tested():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_lowers_the_loss(name):
     parameter, target = problem()
-    optimizer = optimizers.build([{"params": [parameter], "lr": CONFIGS[name].learning_rate}], CONFIGS[name])
+    optimizer = optimizers.build(
+        [{"params": [parameter], "lr": CONFIGS[name].learning_rate}], CONFIGS[name]
+    )
     losses = train(optimizer, parameter, target, 120)
     assert losses[-1] < 0.3 * losses[0]
 
@@ -70,7 +72,9 @@ def test_adamw_is_torchs():
     ours, target = problem()
     theirs, _ = problem()
     train(optimizers.build([{"params": [ours]}], config), ours, target, 10)
-    reference = torch.optim.AdamW([theirs], lr=0.01, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1, foreach=False)
+    reference = torch.optim.AdamW(
+        [theirs], lr=0.01, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1, foreach=False
+    )
     train(reference, theirs, target, 10)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -82,5 +86,7 @@ def test_adamw8bit_keeps_its_state_in_bytes():
     kept = optimizer.state[parameter]
     assert kept["state1"].dtype == kept["state2"].dtype == torch.uint8
     buffer = io.BytesIO()
-    torch.save([v for v in kept.values() if isinstance(v, torch.Tensor) and v.numel() > 256], buffer)
+    torch.save(
+        [v for v in kept.values() if isinstance(v, torch.Tensor) and v.numel() > 256], buffer
+    )
     assert buffer.tell() < 3.5 * parameter.numel()  # AdamW needs 8 bytes a number

@@ -39,7 +39,10 @@ def test_folder_holds_everything(project: Path):
     assert sorted(p.name for p in (out / "lora").iterdir()) == [
         "lora-step00000002.safetensors", "lora-step00000004.safetensors", "lora.safetensors",
     ]  # fmt: skip
-    assert sorted(p.name for p in (out / "samples").iterdir()) == ["step-00000003-00.png", "step-00000006-00.png"]
+    assert sorted(p.name for p in (out / "samples").iterdir()) == [
+        "step-00000003-00.png",
+        "step-00000006-00.png",
+    ]
     assert kinds(out).count("step") == 6
     assert kinds(out)[-1] == "finished"
     assert (out / "run.toml").exists()
@@ -64,7 +67,11 @@ def test_same_seed_gives_the_same_bytes_and_another_does_not(project: Path):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw8bit", "prodigy"])
 def test_resume_is_bit_identical(project: Path, optimizer: str):
-    values = (f"optimizer.name={optimizer}", "schedule.name=cosine", "train.gradient_accumulation_steps=2")
+    values = (
+        f"optimizer.name={optimizer}",
+        "schedule.name=cosine",
+        "train.gradient_accumulation_steps=2",
+    )
     straight = train(project, "a", *values)
     whole = train(project, "b", *values)
     # take the run back to its middle: the state of step 4 and nothing after it
@@ -78,8 +85,20 @@ def test_resume_is_bit_identical(project: Path, optimizer: str):
 
 def test_killed_at_a_random_step_and_resumed_gives_the_same_bytes(project: Path):
     straight = train(project, "a", "train.max_steps=12")
-    command = [sys.executable, "-m", "renma", "train", str(project / "run.toml"), "--set", "train.max_steps=12", "--out", str(project / "b")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    command = [
+        sys.executable,
+        "-m",
+        "renma",
+        "train",
+        str(project / "run.toml"),
+        "--set",
+        "train.max_steps=12",
+        "--out",
+        str(project / "b"),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+    )
     wait_for_step(project / "b", 5, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -91,8 +110,19 @@ def test_killed_at_a_random_step_and_resumed_gives_the_same_bytes(project: Path)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_and_resumes(project: Path, number: signal.Signals, code: int):
     values = ["--set", "train.max_steps=60", "--set", "train.save_every_steps=0"]
-    command = [sys.executable, "-m", "renma", "train", str(project / "run.toml"), *values, "--out", str(project / "b")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "renma",
+        "train",
+        str(project / "run.toml"),
+        *values,
+        "--out",
+        str(project / "b"),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, text=True
+    )
     wait_for_step(project / "b", 3, process)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
@@ -106,10 +136,14 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         events = folder / "events.jsonl"
-        if events.exists() and any(r["kind"] == "step" and r["step"] >= step for r in read_events(events)):
+        if events.exists() and any(
+            r["kind"] == "step" and r["step"] >= step for r in read_events(events)
+        ):
             return
         time.sleep(0.02)
-    raise AssertionError(f"step {step} never came: {process.poll()} {process.stdout and process.stdout.read()}")
+    raise AssertionError(
+        f"step {step} never came: {process.poll()} {process.stdout and process.stdout.read()}"
+    )
 
 
 def test_damaged_newest_state_falls_back_with_a_word(project: Path):
@@ -190,7 +224,12 @@ def test_accumulated_batches_equal_a_large_one(project: Path):
         return found
 
     halves = [
-        type(whole)(*(getattr(whole, f)[i : i + 1] for f in ("moments", "places", "captions", "weights", "names")))
+        type(whole)(
+            *(
+                getattr(whole, f)[i : i + 1]
+                for f in ("moments", "places", "captions", "weights", "names")
+            )
+        )
         for i in range(2)
     ]
     for a, b in zip(gradient([whole]), gradient(halves), strict=True):
@@ -199,7 +238,9 @@ def test_accumulated_batches_equal_a_large_one(project: Path):
 
 def test_gradient_checkpointing_changes_nothing_but_memory(project: Path):
     plain = safetensors.read_tensors(train(project, "a") / "lora" / "lora.safetensors")
-    twice = safetensors.read_tensors(train(project, "b", "train.gradient_checkpointing=true") / "lora" / "lora.safetensors")
+    twice = safetensors.read_tensors(
+        train(project, "b", "train.gradient_checkpointing=true") / "lora" / "lora.safetensors"
+    )
     for name, tensor in plain.items():
         torch.testing.assert_close(twice[name], tensor, rtol=1e-3, atol=1e-4)
 
@@ -216,7 +257,9 @@ def test_bf16_trains(project: Path):
 
 def test_regularisation_pictures_weigh_what_is_asked(project: Path):
     """With weight 0 they add nothing: the loss of a batch of them is 0."""
-    out = train(project, "a", "objective.prior_loss_weight=0", "data.batch_size=1", "train.max_steps=12")
+    out = train(
+        project, "a", "objective.prior_loss_weight=0", "data.batch_size=1", "train.max_steps=12"
+    )
     losses = [r["loss"] for r in read_events(out / "events.jsonl") if r["kind"] == "step"]
     assert losses.count(0) == 6
     assert sum(loss > 0 for loss in losses) == 6
@@ -231,7 +274,13 @@ def test_unet_only_leaves_the_text_encoder_out_of_the_file(project: Path):
 
 def test_nan_steps_are_skipped_named_and_end_the_run(project: Path):
     with pytest.raises(UserError, match=r"3 steps in a row were not finite.*png"):
-        train(project, "a", "optimizer.learning_rate=1e30", "train.max_bad_steps=3", "train.max_steps=20")
+        train(
+            project,
+            "a",
+            "optimizer.learning_rate=1e30",
+            "train.max_bad_steps=3",
+            "train.max_steps=20",
+        )
     assert not (project / "a" / "lora" / "lora.safetensors").exists()
 
 

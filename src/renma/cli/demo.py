@@ -6,7 +6,15 @@ import json
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from renma.config.tasks import CheckOptions, DemoOptions, GridOptions, InitOptions, JudgeOptions, ReportOptions, TrainOptions
+from renma.config.tasks import (
+    CheckOptions,
+    DemoOptions,
+    GridOptions,
+    InitOptions,
+    JudgeOptions,
+    ReportOptions,
+    TrainOptions,
+)
 
 if TYPE_CHECKING:
     from renma.config._base import Section

@@ -114,20 +114,23 @@ class Screen:
             self.line(f"{what} {done}/{total}" + (f"  {facts}" if facts else ""))
 
     def _bar(self, what: str, done: int, total: int, facts: str) -> None:
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[facts]}"),
-                console=self._console,
-            )
-            self._progress.start()
+        progress = self._progress = self._progress or self._started()
         if what not in self._bars:
-            self._bars[what] = self._progress.add_task(what, facts=facts)
-        self._progress.update(self._bars[what], completed=done, total=total, facts=facts)
+            self._bars[what] = progress.add_task(what, facts=facts)
+        progress.update(self._bars[what], completed=done, total=total, facts=facts)
         if done >= total and what != "step":
-            self._progress.remove_task(self._bars.pop(what))
+            progress.remove_task(self._bars.pop(what))
+
+    def _started(self) -> Progress:
+        progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+        )
+        progress.start()
+        return progress
 
     def _print(self, text: str, style: str) -> None:
         # soft wrap: a message stays one line for those who search or copy it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -32,10 +32,10 @@ def opt(default: Any, level: Level = "basic", kohya: str = "", **limits: Any) ->
     return Field(default, json_schema_extra=extra, **limits)
 
 
-def tagged(union: Any, tag: str, default: str) -> Any:
-    """Returns a union told apart by ``tag``, where a missing tag means ``default``."""
+def default_tag(tag: str, default: str) -> BeforeValidator:
+    """Returns the validator that lets a missing ``tag`` of a union mean ``default``."""
 
     def fill(value: Any) -> Any:
         return {tag: default, **value} if isinstance(value, dict) and tag not in value else value
 
-    return Annotated[union, Field(discriminator=tag), BeforeValidator(fill)]
+    return BeforeValidator(fill)

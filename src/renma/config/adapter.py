@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from renma.config._base import Section, opt, tagged
+from pydantic import Field
+
+from renma.config._base import Section, default_tag, opt
 
 
 class Lora(Section):
@@ -18,7 +20,7 @@ class Lora(Section):
     """The update is scaled by alpha / rank; 0 means alpha = rank (scale 1)."""
 
 
-AdapterConfig = tagged(Lora, "algo", "lora")
+AdapterConfig = Annotated[Lora, Field(discriminator="algo"), default_tag("algo", "lora")]
 
 
 def scale(rank: int, alpha: float) -> float:

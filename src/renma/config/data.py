@@ -81,7 +81,7 @@ class DatasetOptions(Section):
 class Subset(SubsetOptions):
     """One folder of pictures."""
 
-    image_dir: str
+    image_dir: str = opt(..., kohya="image_dir")
     """The folder that directly holds the pictures."""
     is_reg: bool = opt(False, kohya="is_reg")
     """Regularisation pictures: what the class looks like without the subject."""

@@ -52,8 +52,9 @@ def _known(path: Path, place: list[Any], table: Any, known: set[str]) -> None:
     for name in table:
         if name not in known:
             line = find_line(path, [*place, name])
+            table_name = ".".join(p for p in place if isinstance(p, str))
             raise UserError(
-                f"unknown key '{name}' in [{'.'.join(str(p) for p in place if isinstance(p, str))}]",
+                f"unknown key '{name}' in [{table_name}]",
                 where=f"{path}:{line}" if line else path,
                 remedy=did_you_mean(name, known) or f"Known: {', '.join(sorted(known))}.",
             )

@@ -17,7 +17,7 @@ Shapes = dict[str, tuple[int, ...]]
 _UNET = re.compile(r"\.attentions\.\d+\.")
 _TEXT = re.compile(r"layers\.\d+\.(self_attn|mlp)\.")
 _ACTIVATION_BYTES = 10_500 / 320
-"""Bytes kept for backward per pixel and first-level channel, fp32 (measured on the SD 1.5 shape)."""
+"""Bytes kept for backward per pixel and first-level channel in fp32; measured on SD 1.5."""
 _CHECKPOINTED = 0.55
 _RUNTIME_MIB = 520
 """torch, diffusers and transformers themselves."""
@@ -102,8 +102,14 @@ def forward_flops(unet: Shapes, latent_pixels: int, tokens: int = 77) -> float:
 
     Counts two per weight and position; attention between positions is left out (a few percent).
     """
-    levels = 1 + max((int(m[1]) for n in unet if (m := re.match(r"down_blocks\.(\d+)\.", n))), default=0)
-    return sum(2.0 * math.prod(s) * _positions(n, levels, latent_pixels, tokens) for n, s in unet.items() if len(s) > 1)
+    levels = 1 + max(
+        (int(m[1]) for n in unet if (m := re.match(r"down_blocks\.(\d+)\.", n))), default=0
+    )
+    return sum(
+        2.0 * math.prod(s) * _positions(n, levels, latent_pixels, tokens)
+        for n, s in unet.items()
+        if len(s) > 1
+    )
 
 
 def _positions(name: str, levels: int, latent_pixels: int, tokens: int) -> float:

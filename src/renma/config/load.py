@@ -34,9 +34,13 @@ def read_toml(path: Path) -> Raw:
             "there is no such file", where=path, remedy="`renma init DIR` makes one to start from."
         ) from None
     except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"cannot be read: {error}", where=path, remedy="Save it as UTF-8.") from None
+        raise UserError(
+            f"cannot be read: {error}", where=path, remedy="Save it as UTF-8."
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"is not valid TOML: {error}", where=path, remedy=_toml_hint(path)) from None
+        raise UserError(
+            f"is not valid TOML: {error}", where=path, remedy=_toml_hint(path)
+        ) from None
 
 
 def set_values(raw: Raw, assignments: Iterable[str]) -> Raw:
@@ -89,12 +93,18 @@ def _translate(errors: list[ErrorDetails], model: type[Section], source: Path | 
     # unknown keys first: the other errors are often their consequence
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     path = [part for part in first["loc"] if not _is_tag(part, first["loc"], model)]
+    if first["type"].startswith("union_tag"):
+        path.append(str(first.get("ctx", {}).get("discriminator", "")).strip("'"))
     key = ".".join(str(part) for part in path)
     line = find_line(source, path) if isinstance(source, Path) else 0
     where = f"{source}:{line}" if line else str(source)
     if first["type"] == "extra_forbidden":
+        name = str(path[-1])
         known = known_keys(model, path[:-1])
-        hint = did_you_mean(str(path[-1]), known) or _elsewhere(str(path[-1]), model)
+        if name in known:
+            chosen = next(part for part in first["loc"] if _is_tag(part, first["loc"], model))
+            return UserError(f"'{key}' means nothing to '{chosen}'", where=where)
+        hint = did_you_mean(name, known) or _elsewhere(name, model)
         return UserError(f"unknown key '{key}'", where=where, remedy=hint or _list(known))
     if first["type"] == "missing":
         return UserError(f"'{key}' is missing", where=where, remedy="It has no default.")
@@ -176,7 +186,10 @@ def _is_tag(part: Any, location: tuple[Any, ...], model: type[Section]) -> bool:
         return False
     options = _submodels(model, str(location[0]))
     tags = {
-        field.default for m in options for field in (m.model_fields.get("name"), m.model_fields.get("algo")) if field
+        field.default
+        for m in options
+        for field in (m.model_fields.get("name"), m.model_fields.get("algo"))
+        if field
     }
     return part in tags
 

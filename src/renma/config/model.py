@@ -33,7 +33,7 @@ class ModelConfig(Section):
             raise UserError(
                 "is a single file; this version reads diffusers folders",
                 where=folder,
-                remedy="Convert it with StableDiffusionPipeline.from_single_file(...).save_pretrained(...).",
+                remedy="Convert it: StableDiffusionPipeline.from_single_file(...).",
             )
         if not folder.is_dir():
             raise UserError(

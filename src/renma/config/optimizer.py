@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from renma.config._base import Section, opt, tagged
+from pydantic import Field
+
+from renma.config._base import Section, default_tag, opt
 
 
 class _Rates(Section):
@@ -62,4 +64,6 @@ class Prodigy(_Rates):
     """Adam's bias correction."""
 
 
-OptimizerConfig = tagged(AdamW | AdamW8bit | Prodigy, "name", "adamw")
+OptimizerConfig = Annotated[
+    AdamW | AdamW8bit | Prodigy, Field(discriminator="name"), default_tag("name", "adamw")
+]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from renma.config._base import Section, opt, tagged
+from pydantic import Field
+
+from renma.config._base import Section, default_tag, opt
 
 
 class _Warmup(Section):
@@ -67,8 +69,8 @@ class Polynomial(_Warmup):
     """Rate at the end, as a learning rate (not a factor)."""
 
 
-ScheduleConfig = tagged(
+ScheduleConfig = Annotated[
     Constant | ConstantWithWarmup | Linear | Cosine | CosineWithRestarts | Polynomial,
-    "name",
-    "constant",
-)
+    Field(discriminator="name"),
+    default_tag("name", "constant"),
+]

@@ -53,7 +53,7 @@ class _RunSource(Section):
 class CheckOptions(_RunSource):
     """Options of ``renma check``."""
 
-    as_json: bool = Field(False, alias="json")
+    as_json: bool = Field(default=False, alias="json")
     """Print the plan as JSON, for programs."""
 
 
@@ -98,9 +98,9 @@ class DemoOptions(Section):
 
     out: Path
     """The folder for the pictures, the LoRA, the grid and the report."""
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     """Training steps, to make the demonstration shorter or longer."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(default=42, ge=0)
     """The number that every random draw follows from."""
 
 

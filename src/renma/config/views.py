@@ -120,7 +120,9 @@ def taught(values: Mapping[str, Mapping[str, Any]]) -> str:
     document = tomlkit.document()
     for section, keys in values.items():
         table = tomlkit.table()
-        help_of = {o.key: o.help for chapter in reversed(chapters(section)) for o in chapter.options}
+        help_of = {
+            o.key: o.help for chapter in reversed(chapters(section)) for o in chapter.options
+        }
         for number, (key, value) in enumerate(keys.items()):
             if number:
                 table.add(tomlkit.nl())
@@ -184,7 +186,11 @@ def _walk(table: str, model: type[BaseModel], above: tuple[str, ...]) -> Iterato
         intro += f" Takes the keys above, except {absent}; what stands here wins."
     yield Chapter(table, choice, intro, tuple(own))
     for deeper, each in inside:
-        keys = [name for name in model.model_fields if not any(n.endswith(f".{name}") for n, _ in inside)]
+        keys = [
+            name
+            for name in model.model_fields
+            if not any(n.endswith(f".{name}") for n, _ in inside)
+        ]
         yield from _walk(deeper, each, tuple(dict.fromkeys((*above, *keys))))
 
 
@@ -199,7 +205,9 @@ def _option(name: str, field: FieldInfo) -> Option:
     return Option(
         name,
         " ".join((field.description or "").split()),
-        "must be given" if field.is_required() else _toml(field.get_default(call_default_factory=True)),
+        "must be given"
+        if field.is_required()
+        else _toml(field.get_default(call_default_factory=True)),
         ", ".join([_type(field.annotation), *limits]),
         str(extra.get("level", "basic")),
         str(extra.get("kohya", "")),
@@ -297,7 +305,12 @@ def _table(options: Iterable[Option]) -> list[str]:
 
 
 def _index() -> str:
-    lines = ["# Options of run.toml", "", "Generated from the schema by `make docs`; do not edit.", ""]
+    lines = [
+        "# Options of run.toml",
+        "",
+        "Generated from the schema by `make docs`; do not edit.",
+        "",
+    ]
     lines += [f"- [[{name}]]({name}.md): {text}" for name, text in sections().items()]
     lines += ["", "[from-kohya.md](from-kohya.md) has the names for users of kohya-ss/sd-scripts;"]
     lines += ["[run.schema.json](run.schema.json) is the JSON Schema (`renma schema`).", ""]
@@ -306,7 +319,10 @@ def _index() -> str:
 
 def _kohya_page() -> str:
     lines = ["# From kohya-ss/sd-scripts to renma", ""]
-    lines += ["Generated from the schema by `make docs`; do not edit. Each line names the key that", ""]
+    lines += [
+        "Generated from the schema by `make docs`; do not edit. Each line names the key that",
+        "",
+    ]
     lines[-1] = "decides the same thing; its page says which values it takes."
     lines += ["", "| kohya | renma |", "| --- | --- |"]
     for kohya, ours in from_kohya().items():

@@ -56,7 +56,8 @@ def validate_sizes(dataset: Dataset) -> None:
         if side < 8 or side % 8:
             nearest = max(8, round(side / 8) * 8)
             raise UserError(
-                f"resolution {width}x{height}: sides must be multiples of 8", remedy=f"Try {nearest}."
+                f"resolution {width}x{height}: sides must be multiples of 8",
+                remedy=f"Try {nearest}.",
             )
     if not dataset.enable_bucket or dataset.bucket_no_upscale:
         return
@@ -116,7 +117,11 @@ def fit(width: int, height: int, dataset: Dataset) -> Fit:
             remedy="Use smaller steps.",
         )
     ratio = width / height
-    best = (width, height) if (width, height) in sizes else min(sizes, key=lambda s: abs(s[0] / s[1] - ratio))
+    best = (
+        (width, height)
+        if (width, height) in sizes
+        else min(sizes, key=lambda s: abs(s[0] / s[1] - ratio))
+    )
     return _cover(width, height, *best)
 
 

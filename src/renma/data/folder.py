@@ -102,8 +102,10 @@ def _resolved(data: DataConfig, dataset: Dataset, base: Path) -> Dataset:
     for subset in dataset.subsets:
         folder = _find(subset.image_dir, base, "image_dir")
         own = _given(subset, Subset) | {"image_dir": str(folder)}
-        subsets.append(Subset(**SubsetOptions().model_dump() | {"is_reg": False} | shared | own))
-    return Dataset(**DatasetOptions().model_dump() | general, subsets=tuple(subsets))
+        full = SubsetOptions().model_dump() | {"is_reg": False} | shared | own
+        subsets.append(Subset.model_validate(full))
+    full = DatasetOptions().model_dump() | general | {"subsets": tuple(subsets)}
+    return Dataset.model_validate(full)
 
 
 def _given(level: SubsetOptions | DatasetOptions, options: type[Any]) -> dict[str, Any]:
@@ -140,7 +142,10 @@ def _numbered(parent: Path, *, reg: bool) -> list[Subset]:
         if match and int(match[1]) > 0:
             found.append(
                 Subset(
-                    image_dir=str(path), num_repeats=int(match[1]), class_tokens=match[2], is_reg=reg
+                    image_dir=str(path),
+                    num_repeats=int(match[1]),
+                    class_tokens=match[2],
+                    is_reg=reg,
                 )
             )
         else:
@@ -211,7 +216,9 @@ def _items(subset: Subset, data: DataConfig, notes: _Notes) -> Iterator[Item]:
         yield Item(path, width, height, caption, text is not None, subset, file_hash(path))
     if empty:
         raise UserError(
-            "holds no pictures", where=folder, remedy=f"Known endings: {', '.join(sorted(ENDINGS))}."
+            "holds no pictures",
+            where=folder,
+            remedy=f"Known endings: {', '.join(sorted(ENDINGS))}.",
         )
     if bare:
         notes.warnings.append(_without_caption(folder, bare, subset.caption_extension))

@@ -90,7 +90,9 @@ class Order:
                 keyed.rng(self.seed, "bucket", number, set_index, *size).shuffle(indices)
                 showings = []
                 for item_index in indices:
-                    flip = scanned.items[item_index].subset.flip_aug and self._flip(number, position)
+                    flip = scanned.items[item_index].subset.flip_aug and self._flip(
+                        number, position
+                    )
                     showings.append(Showing(set_index, item_index, position, flip))
                     position += 1
                 width = scanned.dataset.batch_size

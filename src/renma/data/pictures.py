@@ -63,7 +63,9 @@ def flatten(picture: Image.Image, background: tuple[int, int, int] = WHITE) -> I
     """Returns an RGB picture; transparency is laid over ``background``, 16-bit grey scaled."""
     if picture.mode.startswith("I;16") or picture.mode in {"I", "F"}:
         return _scaled_grey(picture)
-    transparent = picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info
+    transparent = (
+        picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info
+    )
     if not transparent:
         return picture.convert("RGB")
     straight = picture.convert("RGBA")
@@ -126,4 +128,6 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         ) from None
     except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
         text = str(error) or type(error).__name__
-        raise UserError(f"is a broken picture ({text})", where=path, remedy="Remove or replace it.") from None
+        raise UserError(
+            f"is a broken picture ({text})", where=path, remedy="Remove or replace it."
+        ) from None

@@ -39,7 +39,9 @@ def summarise(scan: Scan, order: Order) -> dict[str, Any]:
 def _folders(items: list[Item]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for item in items:
-        row = found.setdefault(item.path.parent.name, {"n_repeats": item.subset.num_repeats, "img_count": 0})
+        row = found.setdefault(
+            item.path.parent.name, {"n_repeats": item.subset.num_repeats, "img_count": 0}
+        )
         row["img_count"] += 1
     return found
 

@@ -6,7 +6,9 @@ x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e, with abar the running product of 1 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,14 @@ class NoiseSchedule:
         """Returns Stable Diffusion's schedule: sqrt(beta) rises linearly."""
         betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64) ** 2
         return cls(torch.cumprod(1 - betas, 0))
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> NoiseSchedule:
+        """Returns the schedule of a diffusers ``scheduler_config.json``."""
+        assert config["beta_schedule"] == "scaled_linear", config["beta_schedule"]
+        return cls.scaled_linear(
+            config["beta_start"], config["beta_end"], config["num_train_timesteps"]
+        )
 
     @property
     def timesteps(self) -> int:

@@ -42,13 +42,14 @@ class Host:
     def add(self, network: Network, adapter: Adapter) -> None:
         """Lets an adapter act; the first one takes over the layer's forward."""
         self.entries.append((network, adapter))
-        self.layer.forward = self.forward
+        # an own attribute hides the class's method: no key, hook or class of the layer changes
+        vars(self.layer)["forward"] = self.forward
 
     def remove(self, adapter: Adapter) -> None:
         """Stops an adapter; the last one gives the layer's own forward back."""
         self.entries = [entry for entry in self.entries if entry[1] is not adapter]
         if not self.entries:
-            del self.layer.forward
+            vars(self.layer).pop("forward", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Runs the layer with every adapter at its network's strength."""

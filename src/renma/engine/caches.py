@@ -88,7 +88,9 @@ class Latents:
                 raise UserError("the VAE turns this picture into NaN", where=entry.item.path)
             key = entry.key(vae_hash)
             tensors = {"mean": m.clone(), "std": d.clone()}
-            self.store.put(key, lambda path, t=tensors: path.write_bytes(safetensors.serialize(t, {})))
+            self.store.put(
+                key, lambda path, t=tensors: path.write_bytes(safetensors.serialize(t, {}))
+            )
             self._kept[key] = (tensors["mean"], tensors["std"])
 
     def _load(self, key: str) -> bool:

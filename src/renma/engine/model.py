@@ -23,7 +23,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device = 'cuda', but torch sees no CUDA device", remedy="Use 'auto'.")
+        raise UserError(
+            "train.device = 'cuda', but torch sees no CUDA device", remedy="Use 'auto'."
+        )
     return torch.device(name)
 
 

@@ -42,10 +42,10 @@ class Shot:
     @classmethod
     def of(cls, prompt: Prompt, seed: int) -> Shot:
         """Returns the shot of a prompt line; ``seed`` is used where the line names none."""
-        return cls(
-            prompt.text, prompt.negative, prompt.width, prompt.height,
-            seed if prompt.seed is None else prompt.seed, prompt.steps, prompt.scale, prompt.sampler,
-        )  # fmt: skip
+        own = seed if prompt.seed is None else prompt.seed
+        size = (prompt.width, prompt.height)
+        how = (prompt.steps, prompt.scale, prompt.sampler)
+        return cls(prompt.text, prompt.negative, *size, own, *how)
 
 
 def draw(

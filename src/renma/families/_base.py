@@ -9,8 +9,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from renma.diffusion.noise import NoiseSchedule
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -47,8 +45,8 @@ class Family(ABC):
     """``ss_base_model_version`` of kohya's metadata."""
     architecture: ClassVar[str]
     """``modelspec.architecture`` without ``/lora``."""
-    schedule: NoiseSchedule
     scheduler_config: dict[str, Any]
+    """The noise schedule, as diffusers writes it."""
     latent_factor: int
     """Pixels along one side of a latent."""
     native_size: int

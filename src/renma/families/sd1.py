@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from renma.core.errors import UserError
 from renma.core.store import file_hash
-from renma.diffusion.noise import NoiseSchedule
 from renma.families import _base
 from renma.families._folder import component
 from renma.formats.diffusers_folder import read_json, weight_file
@@ -67,7 +66,7 @@ class Family(_base.Family):
         self.text_encoder: Any = _text_encoder(folder / "text_encoder", device, dtype)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
-        self.schedule = _noise_schedule(self.scheduler_config, folder)
+        _check_schedule(self.scheduler_config, folder)
         self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_size = self.unet.config.sample_size * self.latent_factor
         self.hashes = {
@@ -75,7 +74,9 @@ class Family(_base.Family):
         }
         layers = self.text_encoder.config.num_hidden_layers
         if clip_skip > layers:
-            raise UserError(f"model.clip_skip = {clip_skip}, but the text encoder has {layers} layers")
+            raise UserError(
+                f"model.clip_skip = {clip_skip}, but the text encoder has {layers} layers"
+            )
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Returns the parts still in memory."""
@@ -99,7 +100,11 @@ class Family(_base.Family):
     def encode_text(self, prompts: Sequence[str]) -> _base.Condition:
         """Returns (batch, 77, width) states; longer prompts are cut at 75 tokens."""
         tokens = self.tokenizer(
-            list(prompts), padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
+            list(prompts),
+            padding="max_length",
+            max_length=TOKENS,
+            truncation=True,
+            return_tensors="pt",
         ).input_ids.to(self.device)
         if self.clip_skip == 1:
             return _base.Condition(self.text_encoder(tokens).last_hidden_state)
@@ -180,8 +185,9 @@ def _layers_inside(
         if type(module).__name__ not in classes:
             continue
         for inner, layer in module.named_modules():
-            pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
-            if isinstance(layer, nn.Linear) or pointwise:
+            if isinstance(layer, nn.Linear) or (
+                isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+            ):
                 found[f"{outer}.{inner}"] = layer
     return list(found.items())
 
@@ -196,13 +202,11 @@ def _block(path: str, per_block: int) -> str:
     return f"IN{index + 1:02d}" if parts[0] == "down_blocks" else f"OUT{index:02d}"
 
 
-def _noise_schedule(config: Mapping[str, Any], folder: Path) -> NoiseSchedule:
+def _check_schedule(config: Mapping[str, Any], folder: Path) -> None:
     if config.get("prediction_type", "epsilon") != "epsilon":
         raise UserError(
-            f"predicts '{config['prediction_type']}'; this version trains epsilon models", where=folder
+            f"predicts '{config['prediction_type']}'; this version trains epsilon models",
+            where=folder,
         )
     if config.get("beta_schedule") != "scaled_linear" or config.get("trained_betas"):
         raise UserError(f"has the noise schedule {json.dumps(config)[:80]}, not SD's", where=folder)
-    return NoiseSchedule.scaled_linear(
-        config["beta_start"], config["beta_end"], config["num_train_timesteps"]
-    )

@@ -43,5 +43,5 @@ def weight_file(folder: Path) -> Path:
     raise UserError(
         f"has no weights that can be read (found: {', '.join(others) or 'nothing'})",
         where=folder,
-        remedy="Save the model as one safetensors file per part: save_pretrained(..., safe_serialization=True).",
+        remedy="Save each part as one safetensors file: save_pretrained(FOLDER).",
     )

@@ -70,9 +70,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"cannot be read: {error}", where=path) from None
 
 
-def read_tensors_as(
-    path: Path, dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
+def read_tensors_as(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """Returns all tensors on a device, floating-point ones in ``dtype``.
 
     Tensors that already fit stay memory-mapped. The others are read one by one and cast, so the

@@ -90,7 +90,7 @@ def join(pages: Sequence[Image.Image], *, columns: int = 2, title: str = "") -> 
     for line, height in zip(lines, heights, strict=True):
         x = gap
         for page, column in zip(line, widths, strict=False):
-            whole.paste(page, (x, y))
+            whole.paste(page, (x, y + height - page.height))  # the cells line up
             x += column + gap
         y += height + gap
     return whole
@@ -218,8 +218,13 @@ def _without_accent(sign: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _has_shape(sign: str) -> bool:
-    font = _font(16)
-    return sign.isspace() or bytes(font.getmask(sign)) != bytes(font.getmask("\U0010ffff"))
+    return sign.isspace() or _shape(sign) != _shape("\U0010ffff")
+
+
+def _shape(sign: str) -> bytes:
+    page = Image.new("L", (48, 48))
+    ImageDraw.Draw(page).text((8, 8), sign, 255, _font(16))
+    return page.tobytes()
 
 
 @lru_cache(maxsize=32)

@@ -20,7 +20,7 @@ def build(groups: list[dict[str, Any]], config: Prodigy) -> torch.optim.Optimize
         groups,
         lr=config.learning_rate,
         betas=config.betas,
-        weight_decay=config.weight_decay,
+        weight_decay=config.weight_decay,  # pyright: ignore[reportArgumentType]
         d_coef=config.d_coef,
         decouple=True,
         safeguard_warmup=config.safeguard_warmup,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from renma.config.schedule import Constant, ConstantWithWarmup
+from renma.config.schedule import ScheduleConfig
 from renma.core import registry
 
 Factor = Callable[[int], float]
 
 
-def build(config: Constant | ConstantWithWarmup, total: int, peak: float = 1.0) -> Factor:
+def build(config: ScheduleConfig, total: int, peak: float = 1.0) -> Factor:
     """Returns the factor on the learning rate for step 0, 1, ... of ``total`` steps.
 
     Args:

@@ -23,6 +23,7 @@ def run(options: CheckOptions, report: Report) -> None:
 
 def table(plan: Plan) -> list[str]:
     """Returns the plan as aligned lines for people."""
+    guess = "" if plan.seconds_known else " (first run here: a guess)"
     rows = [
         ("pictures", f"{plan.pictures}" + _plus(plan.reg_pictures, "regularisation")),
         ("buckets", ", ".join(f"{size} x {count}" for size, count in plan.buckets.items())),
@@ -30,7 +31,7 @@ def table(plan: Plan) -> list[str]:
         ("steps", f"{plan.steps} ({plan.epochs:g} epochs)"),
         ("trained numbers", f"{plan.parameters:,} (file about {_size(plan.file_bytes)})"),
         ("memory", f"about {_size(plan.memory_mib * 2**20)}"),
-        ("time", f"about {_time(plan.seconds)}" + ("" if plan.seconds_known else " (first run here: a guess)")),
+        ("time", f"about {_time(plan.seconds)}{guess}"),
     ]  # fmt: skip
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value}" for name, value in rows]

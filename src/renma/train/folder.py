@@ -77,7 +77,9 @@ def choose(run_file: Path, out: Path | None, resume: bool) -> RunFolder:
     folder = RunFolder(out)
     if folder.events.exists() and not resume:
         raise UserError(
-            "already holds a run", where=out, remedy="Continue it with --resume, or choose another --out."
+            "already holds a run",
+            where=out,
+            remedy="Continue it with --resume, or choose another --out.",
         )
     return folder
 
@@ -134,7 +136,9 @@ def locked(folder: RunFolder) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=folder.path) from None
     if holder and holder != os.getpid() and _alive(holder):
-        raise UserError(f"is in use by process {holder}", where=folder.path, remedy="Wait or stop it.")
+        raise UserError(
+            f"is in use by process {holder}", where=folder.path, remedy="Wait or stop it."
+        )
     write_text(lock, str(os.getpid()))
     try:
         yield

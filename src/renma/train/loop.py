@@ -14,16 +14,17 @@ from renma import optimizers, schedules
 from renma.config import Run
 from renma.core.errors import Interrupted, UserError
 from renma.core.events import Report
+from renma.diffusion.noise import NoiseSchedule
 from renma.engine.attach import Network
 from renma.engine.caches import TextStates
 from renma.families._base import Condition, Family
 from renma.formats import state as states
 from renma.train.feed import Fed, Feed
+from renma.train.folder import RunFolder
 from renma.train.objectives import denoise
 from renma.train.plan import Prepared, trained_parts
 from renma.train.previews import Previews
 from renma.train.save import Progress, save_lora
-from renma.train.folder import RunFolder
 from renma.train.signals import StopRequest
 
 AVERAGE = 0.98
@@ -79,6 +80,7 @@ class Trainer:
     ) -> None:
         self.run, self.prepared, self.family, self.network = run, prepared, family, network
         self.feed, self.text = feed, text
+        self.schedule = NoiseSchedule.of(family.scheduler_config)
         self.steps = prepared.plan.steps
         self.counters = Counters()
         self.parts = trained_parts(run)
@@ -120,9 +122,7 @@ class Trainer:
     def rates(self) -> dict[str, float]:
         """Returns the learning rate in force for each part; Prodigy's includes its own factor."""
         groups = self.optimizer.param_groups
-        return {
-            part: g["lr"] * g.get("d", 1.0) for part, g in zip(self.parts, groups, strict=True)
-        }
+        return {part: g["lr"] * g.get("d", 1.0) for part, g in zip(self.parts, groups, strict=True)}
 
     def state(self) -> dict[str, Any]:
         """Returns all that :meth:`load_state` needs to go on exactly."""
@@ -156,16 +156,16 @@ class Trainer:
             batch.moments,
             batch.places,
             self.run.train.seed,
-            self.family.schedule.timesteps,
+            self.schedule.timesteps,
             config,
         )
         device = self.trained[0].device
         on_device = denoise.Draws(
             draws.latents.to(device), draws.noise.to(device), draws.timesteps.to(device)
         )
-        each = denoise.loss(
-            self.family, on_device, self._condition(batch.captions), batch.weights.to(device), config
-        )
+        condition = self._condition(batch.captions)
+        weights = batch.weights.to(device)
+        each = denoise.loss(self.family, self.schedule, on_device, condition, weights, config)
         return each.sum(), draws.timesteps.tolist()
 
     def _condition(self, captions: Sequence[str]) -> Condition:
@@ -220,7 +220,7 @@ class Session:
                     self.report.event("interrupted", step=step)
                     raise Interrupted(
                         stop.exit_code,
-                        f"stopped after step {step}; continue with --resume --out {self.folder.path}",
+                        f"stopped after step {step}; go on with --resume --out {self.folder.path}",
                     )
 
     def _tell(self, result: StepResult, seconds: float) -> None:
@@ -243,8 +243,8 @@ class Session:
             return
         counters, limit = self.trainer.counters, self.trainer.run.train.max_bad_steps
         text = (
-            f"step {counters.step} gave loss {result.loss:g}, gradient {result.grad_norm:g} and was "
-            f"skipped (pictures {', '.join(result.names)}; timesteps {result.timesteps})"
+            f"step {counters.step} gave loss {result.loss:g}, gradient {result.grad_norm:g} and "
+            f"was skipped (pictures {', '.join(result.names)}; timesteps {result.timesteps})"
         )
         self.report.event("warned", text=text)
         if counters.bad_in_a_row >= limit:

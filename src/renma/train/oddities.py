@@ -25,7 +25,7 @@ def _training(run: Run, steps: int) -> Iterator[str]:
     if train.max_epochs is not None and "max_steps" in train.model_fields_set:
         yield f"train.max_steps has no effect: max_epochs decides ({steps} steps)."
     if train.save_every_steps > steps:
-        yield f"train.save_every_steps = {train.save_every_steps} never comes: {steps} steps in all."
+        yield f"train.save_every_steps = {train.save_every_steps} never comes in {steps} steps."
     prompts = bool(sample.prompts or sample.prompts_file)
     often = sample.every_steps or sample.every_epochs or sample.at_first
     if prompts and not often:
@@ -55,7 +55,11 @@ def _captions(sets: Sequence[ScannedSet]) -> Iterator[str]:
 def _buckets(sets: Sequence[ScannedSet]) -> Iterator[str]:
     for scanned in sets:
         dataset = scanned.dataset
-        given = dataset.model_fields_set & {"min_bucket_reso", "max_bucket_reso", "bucket_no_upscale"}
+        given = dataset.model_fields_set & {
+            "min_bucket_reso",
+            "max_bucket_reso",
+            "bucket_no_upscale",
+        }
         changed = [name for name in given if getattr(dataset, name) != _default(name)]
         if changed and not dataset.enable_bucket:
             yield f"{', '.join(sorted(changed))} have no effect: enable_bucket is false."

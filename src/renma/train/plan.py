@@ -143,7 +143,10 @@ class _Model:
         vae = read_json(folder / "vae" / "config.json")
         unet = read_json(folder / "unet" / "config.json")
         shapes = [
-            {n: tuple(row["shape"]) for n, row in read_header(weight_file(folder / part))[0].items()}
+            {
+                n: tuple(row["shape"])
+                for n, row in read_header(weight_file(folder / part))[0].items()
+            }
             for part in ("unet", "text_encoder")
         ]
         factor = 2 ** (len(vae["block_out_channels"]) - 1)

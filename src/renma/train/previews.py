@@ -22,7 +22,9 @@ class Previews:
     """
 
     def __init__(self, prompts: list[Prompt], folder: Path, seed: int) -> None:
-        self.shots = [Shot.of(p, keyed.key(seed, "preview", i) % 2**31) for i, p in enumerate(prompts)]
+        self.shots = [
+            Shot.of(p, keyed.key(seed, "preview", i) % 2**31) for i, p in enumerate(prompts)
+        ]
         self.folder = folder
 
     def words(self) -> list[str]:

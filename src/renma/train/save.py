@@ -99,12 +99,11 @@ def _full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> d
         "renma_version": renma.__version__,
         "renma_run": dump(without_places(run)),
     }
-    for key, value in (
-        ("modelspec.author", run.output.author),
-        ("modelspec.trigger_phrase", run.output.trigger),
-    ):
-        if value:
-            values[key] = value
+    words = {
+        "modelspec.author": run.output.author,
+        "modelspec.trigger_phrase": run.output.trigger,
+    }
+    values |= {key: value for key, value in words.items() if value}
     return {key: str(value) for key, value in values.items()}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from renma.config.dataset_toml import read_dataset_toml
 from renma.config import Run, read_toml, set_values, validate
+from renma.config.dataset_toml import read_dataset_toml
 from renma.core.errors import UserError
 
 

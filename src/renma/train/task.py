@@ -46,7 +46,9 @@ def run(options: TrainOptions, report: Report) -> None:
         write_run(folder, complete, options.resume)
         log = EventLog(folder.events, report)
         try:
-            _train(Source(complete, folder.path, folder.toml), folder, prepared, options.resume, log)
+            _train(
+                Source(complete, folder.path, folder.toml), folder, prepared, options.resume, log
+            )
         finally:
             log.close()
 
@@ -70,13 +72,19 @@ def _train(
         report.line(f"nothing to do: all {trainer.steps} steps are done in {folder.path}")
         return
     _started(trainer, prepared, report)
-    board = Board(folder.path / "tensorboard", trainer.counters.step, report) if run.train.tensorboard else None
+    board = (
+        Board(folder.path / "tensorboard", trainer.counters.step, report)
+        if run.train.tensorboard
+        else None
+    )
     try:
         Session(trainer, folder, previews, board or report).go()
     finally:
         if board:
             board.close()
-    _finished(folder, prepared, run.train.precision, began, f"{run.output.name}.safetensors", report)
+    _finished(
+        folder, prepared, run.train.precision, began, f"{run.output.name}.safetensors", report
+    )
 
 
 def _trainer(

@@ -26,13 +26,14 @@ _OWN_PICTURES = """\
 #
 # Your own pictures go into train/1_yourname (1 = how often each is shown in an epoch; rename the
 # folder as you like, the number stays). Beside picture.png lies its caption, picture.txt, such as
-# `yourname, smile, blue shirt`: first the trigger word, then what may change from picture to picture.
+# `yourname, smile, blue shirt`: first the trigger word, then what may change between pictures.
 # Pictures of the class in general (reg/1_person) keep the trigger's looks from leaking into it:
 # with some there, set reg_folder = "reg".
 #
 # mame, the model inside renma, is for trying out. With a real Stable Diffusion 1.x model:
 # path = its diffusers folder, resolution = [512, 512], min_bucket_reso = 256,
-# max_bucket_reso = 1024, bucket_reso_steps = 64, learning_rate = 1e-4, max_steps = 1600, scale = 7.5.
+# max_bucket_reso = 1024, bucket_reso_steps = 64, learning_rate = 1e-4, max_steps = 1600,
+# scale = 7.5.
 """
 
 Values = dict[str, dict[str, Any]]
@@ -139,7 +140,9 @@ def read_about(sample: Path) -> About:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise UserError(f"'{key}': {first['msg']}", where=path, remedy="Install renma again.") from None
+        raise UserError(
+            f"'{key}': {first['msg']}", where=path, remedy="Install renma again."
+        ) from None
 
 
 def _need_empty(folder: Path) -> None:

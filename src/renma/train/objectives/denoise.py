@@ -14,7 +14,7 @@ from torch import Tensor
 
 from renma.config.train import ObjectiveConfig
 from renma.core import keyed
-from renma.diffusion.noise import normal
+from renma.diffusion.noise import NoiseSchedule, normal
 from renma.families._base import Condition, Family
 
 
@@ -64,6 +64,7 @@ def draw(
 
 def loss(
     family: Family,
+    schedule: NoiseSchedule,
     draws: Draws,
     condition: Condition,
     weights: Tensor,
@@ -73,15 +74,16 @@ def loss(
 
     Args:
         family: the model with the trained network attached.
+        schedule: how much of the picture is left at each timestep.
         draws: latents, noise, timesteps on the model's device.
         condition: the captions' states.
         weights: (batch,), 1 or the weight of regularisation pictures.
         config: min-SNR.
     """
-    noisy = family.schedule.add_noise(draws.latents, draws.noise, draws.timesteps)
+    noisy = schedule.add_noise(draws.latents, draws.noise, draws.timesteps)
     predicted = family.predict(noisy, draws.timesteps, condition)
     each = (predicted - draws.noise).square().mean(dim=(1, 2, 3))
     if config.min_snr_gamma:
-        snr = family.schedule.snr(draws.timesteps)
+        snr = schedule.snr(draws.timesteps)
         each = each * snr.clamp(max=config.min_snr_gamma) / snr
     return each * weights

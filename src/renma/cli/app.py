@@ -1,0 +1,148 @@
+"""``renma``: one command a task, its options read off the task's options class."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from pydantic.fields import FieldInfo
+
+import renma
+from renma.cli.manual import options, schema
+from renma.cli.screen import Screen
+from renma.config import validate
+from renma.config.tasks import TASKS, Task
+from renma.core.errors import DEFECT, DONE, INTERRUPTED, USER_MISTAKE, Interrupted, UserError
+
+_INTRO = """From a pile of pictures to a LoRA that is proven to work.
+
+The order of the work:
+"""
+_OUTRO = """
+A run is one file, run.toml: `renma options` explains every key in it, and
+--set section.key=value changes one for a single time. `renma COMMAND --help` says more.
+"""
+
+
+def main(arguments: Iterable[str] | None = None, tasks: tuple[Task, ...] = TASKS) -> int:
+    """Runs one command line.
+
+    Args:
+        arguments: the words after ``renma`` (default: those of this process).
+        tasks: the commands there are.
+
+    Returns:
+        The exit code: 0 done, 1 a defect of ours, 2 the user's mistake, 130 or 143 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _quiet_libraries()
+    try:
+        build(tasks)(words, exit_on_error=False, print_error=False, result_action="return_none")
+        sys.stdout.flush()
+    except UserError as error:
+        return _say(error.line(), USER_MISTAKE)
+    except CycloptsError as error:
+        return _say(_usage(error), USER_MISTAKE)
+    except Interrupted as error:
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("stopped before there was anything to save", INTERRUPTED)
+    except BrokenPipeError:
+        # the reader (`head`, a closed pager) has enough; keep Python from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _say(f"this is a defect of renma ({text}); please report the lines above", DEFECT)
+    return DONE
+
+
+def _quiet_libraries() -> None:
+    """Settles what libraries do before torch is loaded: waiting threads and advice not for users.
+
+    Threads that spin while they wait make a step several times slower on a busy machine.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in ("bitsandbytes", "transformers", "diffusers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def build(tasks: tuple[Task, ...] = TASKS) -> App:
+    """Returns the command line made of the tasks, in their order."""
+    app = App(
+        name="renma",
+        help=_INTRO + "".join(f"\n  {task.example}" for task in tasks) + "\n" + _OUTRO,
+        help_format="plaintext",
+        version=f"renma {renma.__version__}",
+        suppress_keyboard_interrupt=False,
+    )
+    for place, task in enumerate(tasks):
+        app.command(_command(task), name=task.name, sort_key=place)
+    for place, command in enumerate((options, schema), len(tasks)):
+        app.command(command, sort_key=place)
+    return app
+
+
+def _command(task: Task) -> Callable[..., None]:
+    """Returns a function with the task's options as parameters; it imports the room when called."""
+
+    def command(*places: Any, **names: Any) -> None:
+        values = signature.bind(*places, **names).arguments
+        checked = validate(task.options, values, task.name)
+        with Screen() as screen:
+            import_module(task.room).run(checked, screen)
+
+    command.__doc__ = f"{task.summary}\n\nExample: {task.example}"
+    command.__name__ = task.name
+    fields = sorted(task.options.model_fields.items(), key=lambda item: not _positional(item[1]))
+    signature = inspect.Signature(
+        [_parameter(field.alias or name, field) for name, field in fields]
+    )
+    command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return command
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    default = inspect.Parameter.empty
+    if not field.is_required():
+        default = field.get_default(call_default_factory=True)
+    # no `--no-resume` twins: every switch is off unless named
+    shown = Parameter(help=field.description, negative="", show_default=_worth_showing(default))
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.POSITIONAL_ONLY if _positional(field) else inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[field.annotation, shown],
+    )
+
+
+def _positional(field: FieldInfo) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("positional"))
+
+
+def _worth_showing(default: Any) -> bool:
+    return default not in (None, False, (), inspect.Parameter.empty)
+
+
+def _usage(error: CycloptsError) -> str:
+    error.verbose = False
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        error.msg = f"There is no place for '{error.unused_tokens[0]}'."
+    command = " ".join(["renma", *(error.command_chain or ())])
+    return f"{' '.join(str(error).split())} `{command} --help` shows what there is."
+
+
+def _say(text: str, code: int) -> int:
+    print(f"renma: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,76 @@
+"""Contact sheet of a run's pictures with captions and buckets (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from renma.core.errors import UserError
+from renma.data.buckets import fit
+from renma.data.folder import ScannedSet, expand, scan
+from renma.data.item import Item
+from renma.judge.folder import RunFolder
+from renma.judge.inline import Picture, from_file
+
+MOST = 36
+"""Pictures shown of each kind; of more, evenly spaced ones."""
+THUMBNAIL = 176  # pixels
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One picture of the data set."""
+
+    picture: Picture
+    name: str
+    caption: str
+    size: str
+    bucket: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Training or regularisation pictures."""
+
+    name: str
+    count: int
+    shown: tuple[Thumbnail, ...]
+
+
+def contact_sheet(folder: RunFolder) -> tuple[list[Kind], str]:
+    """Returns the pictures by kind, or the reason why they cannot be shown."""
+    data = folder.run.data
+    try:
+        sets = scan(expand(data, folder.path), data).sets
+    except UserError as error:
+        return [], error.line()
+    pairs = [(item, scanned) for scanned in sets for item in scanned.items]
+    kinds = [
+        _kind("Training", [pair for pair in pairs if not pair[0].subset.is_reg]),
+        _kind("Regularisation", [pair for pair in pairs if pair[0].subset.is_reg]),
+    ]
+    return [kind for kind in kinds if kind.count], ""
+
+
+def _kind(name: str, pairs: Sequence[tuple[Item, ScannedSet]]) -> Kind:
+    count = len(pairs)
+    some = pairs if count <= MOST else [pairs[i * count // MOST] for i in range(MOST)]
+    return Kind(name, count, tuple(_thumbnail(item, scanned) for item, scanned in some))
+
+
+def _thumbnail(item: Item, scanned: ScannedSet) -> Thumbnail:
+    return Thumbnail(
+        from_file(item.path, THUMBNAIL),
+        item.path.name,
+        item.caption,
+        f"{item.width}×{item.height}",
+        _bucket(item, scanned),
+    )
+
+
+def _bucket(item: Item, scanned: ScannedSet) -> str:
+    try:
+        fitted = fit(item.width, item.height, scanned.dataset)
+    except UserError as error:
+        return error.what
+    return f"{fitted.width}×{fitted.height}"

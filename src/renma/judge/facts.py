@@ -1,0 +1,163 @@
+"""What a report tells in words and numbers: plan, files, versions, units (no torch)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import renma
+from renma.core.errors import UserError
+from renma.core.store import file_hash
+from renma.formats.safetensors import read_header
+from renma.judge.folder import Checkpoint, RunFolder
+
+LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "pillow")
+LONGEST_VALUE = 600  # characters of one metadata entry
+
+
+@dataclass(frozen=True)
+class File:
+    """One LoRA file of the run."""
+
+    name: str
+    label: str
+    size: str
+    sha256: str
+
+
+def percent(share: object) -> str:
+    """Returns a share as whole percentage, or a dash where nothing was measured."""
+    return f"{share * 100:.0f} %" if _is_number(share) else "–"
+
+
+def duration(seconds: object) -> str:
+    """Returns ``8 s``, ``2 min 05 s`` or ``3 h 20 min``."""
+    if not _is_number(seconds):
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(number: object) -> str:
+    """Returns bytes as ``9.5 MB`` (decimal, as file managers show)."""
+    if not _is_number(number):
+        return "–"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number:.0f} bytes"
+
+
+def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns (what, how much) of a plan; what it does not name is left out."""
+    return [(label, show(plan[key])) for key, label, show in _PLAN if _known(plan.get(key))]
+
+
+def files(folder: RunFolder) -> list[File]:
+    """Returns the run's LoRA files, the most trained first."""
+    return [_file(folder.path, checkpoint) for checkpoint in reversed(folder.checkpoints())]
+
+
+def file_metadata(path: Path) -> list[tuple[str, str]]:
+    """Returns the metadata written in a LoRA file; long values are cut.
+
+    The file may be anybody's: nothing here is trusted, the page escapes it.
+    """
+    try:
+        _, rows = read_header(path)
+    except UserError as error:
+        return [("not readable", error.what)]
+    return [
+        (name, _cut(without_home(value)))
+        for name, value in sorted(rows.items())
+        if name != "renma_run"
+    ]
+
+
+def versions(started: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns what the run was trained with and what wrote the report."""
+    trained = [
+        ("trained with renma", started.get("version")),
+        ("trained with torch", started.get("torch")),
+        ("threads", started.get("threads")),
+        ("report by renma", renma.__version__),
+        ("Python", platform.python_version()),
+    ]
+    found = [(name, _version(name)) for name in LIBRARIES]
+    return [(name, str(value)) for name, value in (*trained, *found) if value]
+
+
+def without_home(text: str) -> str:
+    """Returns text with the home folder written as ``~``: a report is made to be sent around."""
+    home = str(Path.home())
+    if len(home) > 1:
+        for separator in ("/", "\\\\", "\\"):
+            written = home.replace("\\", separator) if "\\" in home else home
+            text = text.replace(f"{written}{separator}", f"~{separator}")
+    return text
+
+
+def _file(folder: Path, checkpoint: Checkpoint) -> File:
+    path = checkpoint.path
+    name = path.relative_to(folder).as_posix()
+    return File(name, checkpoint.label, size(path.stat().st_size), file_hash(path))
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _known(value: object) -> bool:
+    return value not in (None, "", (), [], {})
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} signs)"
+
+
+def _count(number: object) -> str:
+    return f"{number:,}".replace(",", " ") if isinstance(number, int) else f"{number}"
+
+
+def _buckets(counts: object) -> str:
+    if not isinstance(counts, dict):
+        return str(counts)
+    return ", ".join(f"{str(name).replace('x', '×')}: {count}" for name, count in counts.items())
+
+
+def _decimal(number: object) -> str:
+    return f"{number:g}" if _is_number(number) else str(number)
+
+
+def _mebibytes(number: object) -> str:
+    return f"{number:.0f} MiB" if _is_number(number) else str(number)
+
+
+_PLAN: tuple[tuple[str, str, Callable[[object], str]], ...] = (
+    ("pictures", "Pictures", _count),
+    ("reg_pictures", "Regularisation pictures", _count),
+    ("showings_per_epoch", "Showings an epoch", _count),
+    ("batches_per_epoch", "Batches an epoch", _count),
+    ("epochs", "Epochs", _decimal),
+    ("steps", "Steps", _count),
+    ("buckets", "Buckets (pictures)", _buckets),
+    ("parameters", "Trained parameters", _count),
+    ("file_bytes", "LoRA file", size),
+    ("memory_mib", "Memory, estimated", _mebibytes),
+    ("seconds", "Time, estimated", duration),
+)

@@ -1,0 +1,44 @@
+"""Every task can be called: its room is there, its options and itself are explained."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import shlex
+from pathlib import Path
+
+import pytest
+
+from renma.config.tasks import TASKS, TrainOptions
+from renma.core.errors import UserError
+
+BY_NAME = {task.name: task for task in TASKS}
+
+
+def test_names_are_the_promised_ones():
+    assert [*BY_NAME] == ["demo", "init", "check", "train", "grid", "judge", "report"]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_room_has_run_of_options_and_report(task):
+    spec = importlib.util.find_spec(task.room)
+    assert spec, f"{task.room} is missing"
+    assert spec.origin
+    # read, not imported: rooms need torch
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    runs = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "run"]
+    assert [a.arg for n in runs for a in n.args.args] == ["options", "report"]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_every_option_is_explained(task):
+    assert task.summary.endswith(".")
+    assert shlex.split(task.example)[:2] == ["renma", task.name]
+    for name, field in task.options.model_fields.items():
+        assert field.description, f"{task.name}: {name}"
+
+
+def test_train_wants_a_run_or_a_data_set_file():
+    with pytest.raises(UserError, match="--dataset-config"):
+        TrainOptions()
+    assert TrainOptions(dataset_config=Path("settings.toml")).run is None
