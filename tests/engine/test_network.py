@@ -112,6 +112,25 @@ def test_lora_of_another_model_is_refused_by_name(mame, tmp_path: Path):
         Network.from_file(mame, path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"alpha": torch.tensor(-1.0)},
+        {"alpha": torch.tensor(float("nan"))},
+        {"lora_down.weight": torch.zeros(0, 5)},
+        {"lora_up.weight": torch.zeros(3, 3)},
+        {"lora_down.weight": torch.zeros(())},
+    ],
+)
+def test_damaged_lora_is_refused_by_name(mame, network, tmp_path: Path, damage):
+    name = "lora_unet_mid_block_attentions_0_proj_in"
+    tensors = {k: v for k, v in network.tensors().items() if k.startswith(f"{name}.")}
+    tensors |= {f"{name}.{suffix}": tensor for suffix, tensor in damage.items()}
+    safetensors.save(tmp_path / "x.safetensors", tensors, {})
+    with pytest.raises(UserError, match=rf"x.safetensors: '{name}' is damaged"):
+        Network.from_file(mame, tmp_path / "x.safetensors")
+
+
 def test_names_and_shapes_of_a_real_kohya_file_on_the_full_sd15_shape():
     facts = Path(__file__).parents[3] / "shared" / "spec" / "kohya_header.json"
     if not facts.exists():

@@ -20,7 +20,7 @@ from renma.engine.attach import Network
 from renma.engine.sample import Shot, draw
 from renma.formats import safetensors
 from renma.judge import axes, grid
-from renma.judge.folder import Checkpoint, RunFolder
+from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.paint import Cell, EnginePainter
 
 
@@ -52,7 +52,7 @@ def test_pages_are_z_rows_y_columns_x(painter: Any) -> None:
 
 def test_standard_grid_of_a_run(finished: Path, painter: Any, lines: Any) -> None:
     fake = painter()
-    grid.checkpoint_grid(RunFolder.open(finished), fake, lines, weights=[0.7, 0.3])
+    grid.checkpoint_grid(RunRecord.open(finished), fake, lines, weights=[0.7, 0.3])
     assert {c.shot.seed for c in fake.asked} == {fake.asked[0].shot.seed}
     assert {(c.shot.scale, c.shot.steps) for c in fake.asked} == {(4.0, 3)}
     assert {c.unet for c in fake.asked} == {c.text_encoder for c in fake.asked} == {0.0, 0.3, 0.7}
@@ -76,7 +76,7 @@ def test_many_checkpoints_are_thinned_and_it_is_said(
         copy = finished / f"lora/girl-{epoch:06d}.safetensors"
         shutil.copy(finished / "lora/girl.safetensors", copy)
     fake = painter()
-    grid.checkpoint_grid(RunFolder.open(finished), fake, lines)
+    grid.checkpoint_grid(RunRecord.open(finished), fake, lines)
     shown = dict.fromkeys(c.checkpoint.name for c in fake.asked)
     assert len(shown) == grid.MOST_CHECKPOINTS
     assert "girl.safetensors" in shown
@@ -110,7 +110,7 @@ def test_preview_prompts_stand_in_for_judge_prompts(
     text = text.replace("[sample]", '[sample]\nprompts = ["aa12, cat --s 9 --n dog"]')
     (finished / "run.toml").write_text(text)
     fake = painter()
-    grid.checkpoint_grid(RunFolder.open(finished), fake, lines)
+    grid.checkpoint_grid(RunRecord.open(finished), fake, lines)
     assert {c.shot.prompt for c in fake.asked} == {"aa12, cat"}
 
 

@@ -23,7 +23,7 @@ from renma.config.schedule import CosineWithRestarts
 from renma.config.tasks import ReportOptions
 from renma.core.errors import UserError
 from renma.judge import report
-from renma.judge.folder import RunFolder
+from renma.judge.folder import RunRecord
 from renma.judge.settings import differences
 
 HOSTILE = '</td><script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -175,7 +175,7 @@ def test_broken_and_foreign_pictures_are_not_shown(finished: Path) -> None:
     Image.new("RGB", (8, 8)).save(finished.parent / "private.png")
     row = {"kind": "sample", "step": 20, "path": "../private.png", "prompt": "p", "index": 5}
     add_events(finished, row)
-    before = len(RunFolder.open(finished).all("sample"))
+    before = len(RunRecord.open(finished).all("sample"))
     assert before == 3
     page = make(finished)
     assert "is not a picture that can be read" in page.text
@@ -186,14 +186,14 @@ def test_broken_and_foreign_pictures_are_not_shown(finished: Path) -> None:
 def test_previews_are_thinned_to_first_and_last(finished: Path) -> None:
     row = {"kind": "sample", "path": "samples/20.png", "prompt": "p", "index": 0}
     add_events(finished, *({**row, "step": step} for step in range(100, 200)))
-    steps, (only,) = report._previews(RunFolder.open(finished))
+    steps, (only,) = report._previews(RunRecord.open(finished))
     assert (len(steps), steps[0], steps[-1]) == (report.MOST_STEPS, 10, 199)
     assert len(only.pictures) == len(steps)
 
 
 def test_a_resumed_run_counts_each_step_once(finished: Path) -> None:
     add_events(finished, {"kind": "step", "step": 20, "loss": None, "lr": {"unet": 1e-3}})
-    loss, rates = report._charts(RunFolder.open(finished))
+    loss, rates = report._charts(RunRecord.open(finished))
     assert loss.lines[0].path.count(",") == 19
     assert rates.lines[0].path.count(",") == 20
 

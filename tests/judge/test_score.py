@@ -15,7 +15,7 @@ from PIL import Image
 from renma.config.tasks import JudgeOptions
 from renma.core.errors import UserError
 from renma.judge import score
-from renma.judge.folder import Checkpoint, RunFolder
+from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.verdict import Judged, Measured, best_of, standard_error, verdict
 
 WANTED = {"hair": "pink", "skin": "light"}
@@ -47,7 +47,7 @@ def scenario(cell: Any) -> tuple[int, int, int]:
 
 @pytest.fixture
 def judged(finished: Path, painter: Any) -> dict[str, Any]:
-    return score.judge(RunFolder.open(finished), painter(scenario), ColourReader())
+    return score.judge(RunRecord.open(finished), painter(scenario), ColourReader())
 
 
 def test_shares_are_those_of_the_pictures(judged: dict[str, Any], finished: Path) -> None:
@@ -72,7 +72,7 @@ def test_shares_are_those_of_the_pictures(judged: dict[str, Any], finished: Path
 
 def test_all_checkpoints_and_the_base_share_their_noise(finished: Path, painter: Any) -> None:
     fake = painter(scenario)
-    score.judge(RunFolder.open(finished), fake, ColourReader())
+    score.judge(RunRecord.open(finished), fake, ColourReader())
     noise: dict[Any, list[Any]] = {}
     for cell in fake.asked:
         noise.setdefault(cell.checkpoint, []).append((cell.shot.prompt, cell.shot.seed))
@@ -116,7 +116,7 @@ def test_what_nobody_can_read_is_named(
     toml.write_text(toml.read_text().replace('{ hair = "pink", skin = "light" }', written))
     fake = painter()
     with pytest.raises(UserError, match=said):
-        score.judge(RunFolder.open(finished), fake, ColourReader())
+        score.judge(RunRecord.open(finished), fake, ColourReader())
     assert not fake.asked
 
 

@@ -245,6 +245,17 @@ def test_gradient_checkpointing_changes_nothing_but_memory(project: Path):
         torch.testing.assert_close(twice[name], tensor, rtol=1e-3, atol=1e-4)
 
 
+def test_tensorboard_shows_loss_and_rates_under_kohyas_names(project: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = train(project, "a", "train.tensorboard=true", "train.max_steps=3")
+    board = EventAccumulator(str(out / "tensorboard"))
+    board.Reload()
+    losses = [r["loss"] for r in read_events(out / "events.jsonl") if r["kind"] == "step"]
+    assert [s.value for s in board.Scalars("loss/current")] == pytest.approx(losses, rel=1e-6)
+    assert {"lr/unet", "lr/text_encoder", "loss/average"} <= set(board.Tags()["scalars"])
+
+
 def test_bf16_trains(project: Path):
     out = train(project, "a", "train.precision=bf16", "output.precision=bf16")
     tensors = safetensors.read_tensors(out / "lora" / "lora.safetensors")

@@ -106,7 +106,13 @@ def parameters(spec: _base.LayerSpec, config: Lora) -> int:
 
 
 def config_of(tensors: Mapping[str, Tensor]) -> Lora:
-    """Returns rank and alpha as the tensors of one layer tell them."""
-    rank = tensors["lora_down.weight"].shape[0]
-    alpha = tensors.get("alpha")
+    """Returns rank and alpha as the tensors of one layer tell them.
+
+    Raises:
+        ValueError: they are missing, or no rank and alpha.
+    """
+    down = tensors.get("lora_down.weight")
+    if down is None or down.dim() < 2:
+        raise ValueError("lora_down.weight is missing or no matrix")
+    rank, alpha = down.shape[0], tensors.get("alpha")
     return Lora(rank=rank, alpha=float(alpha) if alpha is not None else float(rank))

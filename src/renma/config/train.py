@@ -108,7 +108,7 @@ class JudgeConfig(Section):
     class_prompts: tuple[str, ...] = ()
     """Prompts of the class without the trigger word: here it should not."""
     attributes: dict[str, str] = Field(default_factory=dict)
-    """What to look for: attribute to label, such as `hair_colour = "pink hair"`."""
+    """What to look for: attribute to label, such as `hair_colour = "pink"`."""
     pictures: int = opt(8, ge=1)
     """Pictures drawn for each prompt."""
     weights: tuple[float, ...] = opt((0.0, 0.5, 0.75, 1.0), min_length=1)

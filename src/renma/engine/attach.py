@@ -165,10 +165,11 @@ def _restore(target: Target, tensors: Mapping[str, Tensor], name: str, path: Pat
         raise UserError(
             f"'{name}' holds {', '.join(sorted(tensors))}: no algorithm of this version", where=path
         )
-    config = registry.load("renma.adapters", "lora").config_of(tensors)
-    adapter = adapters.build(LayerSpec.of(target.layer), config, torch.Generator())
     try:
+        config = registry.load("renma.adapters", "lora").config_of(tensors)
+        adapter = adapters.build(LayerSpec.of(target.layer), config, torch.Generator())
         adapter.load_tensors(tensors)
-    except ValueError as error:
-        raise UserError(f"'{name}': {error}", where=path) from None
+    except ValueError as error:  # pydantic's errors are ValueErrors too
+        text = str(error).splitlines()[0]
+        raise UserError(f"'{name}' is damaged: {text}", where=path) from None
     return adapter.to(target.layer.weight.device).requires_grad_(False)

@@ -9,7 +9,7 @@ from renma.core.errors import UserError
 from renma.data.buckets import fit
 from renma.data.folder import ScannedSet, expand, scan
 from renma.data.item import Item
-from renma.judge.folder import RunFolder
+from renma.judge.folder import RunRecord
 from renma.judge.inline import Picture, from_file
 
 MOST = 36
@@ -37,7 +37,7 @@ class Kind:
     shown: tuple[Thumbnail, ...]
 
 
-def contact_sheet(folder: RunFolder) -> tuple[list[Kind], str]:
+def contact_sheet(folder: RunRecord) -> tuple[list[Kind], str]:
     """Returns the pictures by kind, or the reason why they cannot be shown."""
     data = folder.run.data
     try:

@@ -13,7 +13,7 @@ import renma
 from renma.core.errors import UserError
 from renma.core.store import file_hash
 from renma.formats.safetensors import read_header
-from renma.judge.folder import Checkpoint, RunFolder
+from renma.judge.folder import Checkpoint, RunRecord
 
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "pillow")
 LONGEST_VALUE = 600  # characters of one metadata entry
@@ -61,7 +61,7 @@ def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(label, show(plan[key])) for key, label, show in _PLAN if _known(plan.get(key))]
 
 
-def files(folder: RunFolder) -> list[File]:
+def files(folder: RunRecord) -> list[File]:
     """Returns the run's LoRA files, the most trained first."""
     return [_file(folder.path, checkpoint) for checkpoint in reversed(folder.checkpoints())]
 

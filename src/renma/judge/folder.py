@@ -26,7 +26,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunRecord:
     """A run's folder, read once."""
 
     path: Path
@@ -34,7 +34,7 @@ class RunFolder:
     events: tuple[Event, ...]
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
+    def open(cls, path: Path) -> RunRecord:
         """Reads ``run.toml`` and ``events.jsonl`` (which may be missing).
 
         Raises:

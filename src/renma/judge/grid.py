@@ -22,7 +22,7 @@ from renma.core.store import write_atomic
 from renma.engine.sample import Shot
 from renma.judge import axes
 from renma.judge.axes import Axis
-from renma.judge.folder import Checkpoint, RunFolder
+from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.paint import Cell, Painter, open_painter
 from renma.judge.sheet import join, missing_signs, sheet
 
@@ -42,7 +42,7 @@ def run(options: GridOptions, report: Report) -> None:
     Raises:
         UserError: no run's folder, no checkpoint, nothing to draw.
     """
-    folder = RunFolder.open(options.folder)
+    folder = RunRecord.open(options.folder)
     folder.need_checkpoints()
     pairs = _prompts(folder, options.prompts)
     painter = open_painter(folder, report)
@@ -67,7 +67,7 @@ def draw(painter: Painter, start: Cell, x: Axis, y: Axis, z: Axis) -> list[Page]
 
 
 def checkpoint_grid(
-    folder: RunFolder,
+    folder: RunRecord,
     painter: Painter,
     report: Report,
     weights: Sequence[float] = (),
@@ -117,13 +117,13 @@ def checkpoint_grid(
     return whole
 
 
-def shot(folder: RunFolder, prompt: str, seed: int) -> Shot:
+def shot(folder: RunRecord, prompt: str, seed: int) -> Shot:
     """Returns a picture to draw with the run's own sampler, steps and guidance."""
     sample = folder.run.sample
     return Shot(prompt, seed=seed, steps=sample.steps, scale=sample.scale, sampler=sample.sampler)
 
 
-def _prompts(folder: RunFolder, given: Sequence[str]) -> list[tuple[str, str]]:
+def _prompts(folder: RunRecord, given: Sequence[str]) -> list[tuple[str, str]]:
     """Returns (kind, prompt) in the order of the pages: with and without trigger in turn.
 
     Raises:

@@ -20,7 +20,7 @@ from renma.engine.sample import Shot, draw
 
 if TYPE_CHECKING:
     from renma.families._base import Family
-    from renma.judge.folder import RunFolder
+    from renma.judge.folder import RunRecord
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class EnginePainter:
         return zip(cells, pictures, strict=True)
 
 
-def open_painter(folder: RunFolder, report: Report) -> EnginePainter:
+def open_painter(folder: RunRecord, report: Report) -> EnginePainter:
     """Returns a painter with the run's base model, device, precision and number of threads."""
     run = folder.run
     torch.set_num_threads(run.train.threads or torch.get_num_threads())

@@ -23,7 +23,7 @@ from renma.core.store import write_text
 from renma.judge import facts
 from renma.judge.chart import Chart, chart, smoothed
 from renma.judge.contact import contact_sheet
-from renma.judge.folder import Event, RunFolder
+from renma.judge.folder import Event, RunRecord
 from renma.judge.inline import Picture, from_file
 from renma.judge.settings import differences
 
@@ -57,11 +57,11 @@ def write_report(folder: Path) -> Path:
         UserError: no run's folder, or a score.json that is none.
     """
     target = folder / "report.html"
-    write_text(target, render(RunFolder.open(folder)))
+    write_text(target, render(RunRecord.open(folder)))
     return target
 
 
-def render(folder: RunFolder) -> str:
+def render(folder: RunRecord) -> str:
     """Returns the page."""
     environment = Environment(
         loader=PackageLoader("renma.judge", "templates"),
@@ -78,7 +78,7 @@ def render(folder: RunFolder) -> str:
     return environment.get_template("report.html.jinja").render(_context(folder))
 
 
-def _context(folder: RunFolder) -> dict[str, Any]:
+def _context(folder: RunRecord) -> dict[str, Any]:
     run, started = folder.run, folder.last("started")
     steps, table = _previews(folder)
     kinds, lost = contact_sheet(folder)
@@ -107,7 +107,7 @@ def _context(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _about(folder: RunFolder) -> list[str]:
+def _about(folder: RunRecord) -> list[str]:
     run, end = folder.run, folder.last("finished")
     model = "mame" if run.model.path == "mame" else Path(run.model.path).name
     words = [f"base model {model}"]
@@ -124,7 +124,7 @@ def _about(folder: RunFolder) -> list[str]:
     return words
 
 
-def _warnings(folder: RunFolder) -> list[str]:
+def _warnings(folder: RunRecord) -> list[str]:
     texts = dict.fromkeys(str(event.get("text", "")) for event in folder.all("warned"))
     return [facts.without_home(text) for text in texts]
 
@@ -160,7 +160,7 @@ def _grid_prompts(path: Path) -> list[dict[str, str]]:
         return []
 
 
-def _charts(folder: RunFolder) -> list[Chart]:
+def _charts(folder: RunRecord) -> list[Chart]:
     # a resumed run repeats steps: the last telling of a step is the one that was trained on
     by_step = {e["step"]: e for e in folder.all("step") if isinstance(e.get("step"), int)}
     steps = [by_step[step] for step in sorted(by_step)]
@@ -193,7 +193,7 @@ def _curve(steps: Sequence[Event], key: str) -> list[tuple[float, float]]:
     return [(e["step"], e[key]) for e in steps if isinstance(e.get(key), int | float)]
 
 
-def _previews(folder: RunFolder) -> tuple[list[int], list[PreviewRow]]:
+def _previews(folder: RunRecord) -> tuple[list[int], list[PreviewRow]]:
     """Returns the steps shown and one row a prompt."""
     found: dict[int, dict[int, Event]] = {}
     for event in folder.all("sample"):
@@ -214,7 +214,7 @@ def _previews(folder: RunFolder) -> tuple[list[int], list[PreviewRow]]:
     return steps, rows
 
 
-def _preview(folder: RunFolder, event: Event | None) -> Picture | None:
+def _preview(folder: RunRecord, event: Event | None) -> Picture | None:
     path = folder.inside(event.get("path")) if event else None
     return from_file(path, 256) if path else None
 

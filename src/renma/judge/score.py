@@ -20,7 +20,7 @@ from renma.core import keyed
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report
 from renma.core.store import write_atomic, write_text
-from renma.judge.folder import Checkpoint, RunFolder
+from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.grid import shot
 from renma.judge.paint import Cell, Painter, open_painter
 from renma.judge.sheet import sheet
@@ -60,7 +60,7 @@ def run(options: JudgeOptions, report: Report) -> None:
     Raises:
         UserError: no run's folder, no checkpoint, attributes that nobody knows.
     """
-    folder = RunFolder.open(options.folder)
+    folder = RunRecord.open(options.folder)
     folder.need_checkpoints()
     reason = unscorable(folder)
     if reason:
@@ -76,7 +76,7 @@ def run(options: JudgeOptions, report: Report) -> None:
     report.line(f"score: {folder.path / 'score.json'}")
 
 
-def unscorable(folder: RunFolder) -> str:
+def unscorable(folder: RunRecord) -> str:
     """Returns why a run cannot be scored, or an empty text."""
     run = folder.run
     if run.model.path != "mame":
@@ -91,7 +91,7 @@ def unscorable(folder: RunFolder) -> str:
     return ""
 
 
-def judge(folder: RunFolder, painter: Painter, reader: Reader) -> dict[str, Any]:
+def judge(folder: RunRecord, painter: Painter, reader: Reader) -> dict[str, Any]:
     """Returns what ``score.json`` holds and writes the pictures behind it as ``score.png``."""
     wanted = folder.run.judge.attributes
     _check(reader.heads, wanted, folder.path / "run.toml")
@@ -125,7 +125,7 @@ def measure(readings: Sequence[Mapping[str, Label]], wanted: Mapping[str, str]) 
     return Measured(shares, {n: sum(hit[n] for hit in hits) / len(hits) for n in wanted})
 
 
-def _cells(folder: RunFolder, texts: Sequence[str]) -> list[Cell]:
+def _cells(folder: RunRecord, texts: Sequence[str]) -> list[Cell]:
     judge, seed = folder.run.judge, folder.run.train.seed
     return [
         Cell(shot(folder, text, keyed.key(seed, "judge", number, i) % 2**31))
@@ -151,13 +151,13 @@ def _check(heads: Mapping[str, Sequence[str]], wanted: Mapping[str, str], where:
             )
 
 
-def _reg_pictures(folder: RunFolder) -> int:
+def _reg_pictures(folder: RunRecord) -> int:
     plan = folder.last("started").get("plan", {})
     return int(plan.get("reg_pictures", 0))
 
 
 def _result(
-    folder: RunFolder,
+    folder: RunRecord,
     base: Judged | None,
     tried: list[Judged],
     wanted: Mapping[str, str],
@@ -185,7 +185,7 @@ def _result(
     }
 
 
-def _row(folder: RunFolder, one: Judged, base: Judged) -> dict[str, Any]:
+def _row(folder: RunRecord, one: Judged, base: Judged) -> dict[str, Any]:
     assert one.checkpoint is not None
     return {
         "path": _path(folder, one.checkpoint),
@@ -214,7 +214,7 @@ def _attribute(name: str, label: str, best: Judged | None, base: Judged | None) 
 
 
 def _evidence(
-    folder: RunFolder, base: list[Image.Image], best: list[Image.Image], split: int, judged: Judged
+    folder: RunRecord, base: list[Image.Image], best: list[Image.Image], split: int, judged: Judged
 ) -> None:
     """Writes some of the very pictures that were read."""
     label = judged.checkpoint.label if judged.checkpoint else ""
@@ -239,7 +239,7 @@ def spread(pictures: Sequence[Image.Image], most: int) -> list[Image.Image]:
     return [pictures[i * len(pictures) // most] for i in range(most)]
 
 
-def _path(folder: RunFolder, checkpoint: Checkpoint) -> str:
+def _path(folder: RunRecord, checkpoint: Checkpoint) -> str:
     return checkpoint.path.relative_to(folder.path).as_posix()
 
 

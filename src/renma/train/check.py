@@ -19,6 +19,8 @@ def run(options: CheckOptions, report: Report) -> None:
         return
     for line in table(plan):
         report.line(line)
+    for text in plan.warnings:
+        report.event("warned", text=text)
 
 
 def table(plan: Plan) -> list[str]:
@@ -34,8 +36,7 @@ def table(plan: Plan) -> list[str]:
         ("time", f"about {_time(plan.seconds)}{guess}"),
     ]  # fmt: skip
     width = max(len(name) for name, _ in rows)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
-    return lines + [f"note: {text}" for text in plan.warnings]
+    return [f"{name:<{width}}  {value}" for name, value in rows]
 
 
 def _plus(count: int, what: str) -> str:

@@ -20,6 +20,7 @@ from renma.engine.model import load_family
 from renma.families._base import Family
 from renma.formats import state as states
 from renma.train.board import Board
+from renma.train.check import table
 from renma.train.feed import Feed
 from renma.train.folder import RunFolder, choose, locked, with_places, write_run
 from renma.train.loop import Session, Trainer
@@ -58,6 +59,8 @@ def _train(
 ) -> None:
     began = time.monotonic()
     run = source.run
+    for line in table(prepared.plan):
+        report.line(line)
     for text in prepared.plan.warnings:
         report.event("warned", text=text)
     torch.set_num_threads(run.train.threads or torch.get_num_threads())
@@ -180,3 +183,4 @@ def _finished(
         peak_memory_mib=peak_mib(),
         path=str(Path("lora") / name),
     )
+    report.line(f"the LoRA: {folder.lora / name}")
