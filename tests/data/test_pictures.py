@@ -91,7 +91,7 @@ def test_float_tiff(tmp_path: Path):
     Image.fromarray(values).save(tmp_path / "x.tiff")
     assert np.abs(read_rgb(tmp_path / "x.tiff")[..., 0] - values * 255).max() <= 1
     Image.fromarray(values * -5).save(tmp_path / "y.tiff")
-    with pytest.raises(UserError, match=r"y.tiff: holds grey values outside"):
+    with pytest.raises(UserError, match=r"y.tiff: holds float grey values"):
         read_rgb(tmp_path / "y.tiff")
 
 

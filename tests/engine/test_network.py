@@ -97,6 +97,35 @@ def test_file_gives_diffusers_the_same_picture(mame, network, tmp_path: Path):
         assert torch.equal(denoise(mame, [SHOT]), ours)
 
 
+def test_lycoris_reads_every_layer_and_computes_the_same(mame, network, monkeypatch):
+    from lycoris import LycorisNetwork, create_lycoris_from_weights
+
+    tensors = network.tensors()
+    x, times = torch.randn(2, 4, 16, 16), torch.tensor([500, 20])
+    with torch.no_grad(), network.at():
+        states = mame.encode_text(["smile", "frown"]).states
+        noise = mame.unet(x, times, states).sample
+
+    def theirs(prefix: str, module, compute):
+        monkeypatch.setattr(LycorisNetwork, "LORA_PREFIX", prefix)
+        chosen = {k: v for k, v in tensors.items() if k.startswith(prefix)}
+        other, _ = create_lycoris_from_weights(1.0, "", module, weights_sd=chosen)
+        assert len(other.loras) == len(chosen) // 3
+        other.apply_to()
+        try:
+            with torch.no_grad():
+                return compute()
+        finally:
+            other.restore()
+
+    text = theirs(
+        "lora_te_text_model", mame.text_encoder, lambda: mame.encode_text(["smile", "frown"]).states
+    )
+    unet = theirs("lora_unet", mame.unet, lambda: mame.unet(x, times, states).sample)
+    torch.testing.assert_close(text, states, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(unet, noise, rtol=1e-4, atol=1e-4)
+
+
 def test_noise_does_not_depend_on_the_batch(mame):
     other = Shot("person, bald", negative="x", seed=8, steps=4, scale=4)
     alone = denoise(mame, [SHOT])

@@ -32,9 +32,9 @@ def test_arithmetic(project: Path):
 def test_epochs_decide_the_steps(project: Path):
     one = plan(project, "train.max_epochs=1")
     assert one.steps == one.batches_per_epoch
-    assert plan(project, "train.max_epochs=3", "train.gradient_accumulation_steps=2").steps == pytest.approx(
-        3 * one.batches_per_epoch / 2, abs=1
-    )
+    assert plan(
+        project, "train.max_epochs=3", "train.gradient_accumulation_steps=2"
+    ).steps == pytest.approx(3 * one.batches_per_epoch / 2, abs=1)
 
 
 def test_plan_says_what_training_then_does(project: Path):
@@ -63,6 +63,7 @@ ODD = {
     "data.reg_folder='' objective.prior_loss_weight=0.5": "prior_loss_weight has no effect",
     "train.max_epochs=2 train.max_steps=9": "train.max_steps has no effect",
     "adapter.alpha=64": "strong scale",
+    "data.bucket_no_upscale=true": "bucket_no_upscale is true",
 }  # fmt: skip
 
 
@@ -70,9 +71,9 @@ ODD = {
 def test_options_without_effect_are_named(project: Path, values: str):
     found = plan(project, *values.split())
     assert any(ODD[values] in text for text in found.warnings), found.warnings
-    assert not any(ODD[values] in text for text in plan(project, "train.max_epochs=2").warnings) or (
-        "max_steps" in values
-    )
+    assert not any(
+        ODD[values] in text for text in plan(project, "train.max_epochs=2").warnings
+    ) or ("max_steps" in values)
 
 
 def test_nothing_to_train_is_refused(project: Path):
@@ -94,7 +95,9 @@ def test_answers_in_half_a_second_without_torch(project: Path):
     )
     times = []
     for _ in range(3):
-        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
         times.append(float(output.split("CPU")[1]))
     assert min(times) < 0.5
 
@@ -110,7 +113,9 @@ def test_answers_in_half_a_second_without_torch(project: Path):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["check", "train"])
-def test_beginners_mistakes_get_one_line_and_code_2(project: Path, capsys, command, change, message):
+def test_beginners_mistakes_get_one_line_and_code_2(
+    project: Path, capsys, command, change, message
+):
     import re
 
     change(project)

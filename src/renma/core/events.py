@@ -45,7 +45,8 @@ class EventLog:
     def __init__(self, path: Path, then: Report | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-        self._file = path.open("a", encoding="utf-8")
+        # file names may hold bytes that are no text; they are written as escapes
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
         if torn:
             self._file.write("\n")
         self._then: Report = then or Silent()

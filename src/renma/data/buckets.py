@@ -143,37 +143,50 @@ def _own_bucket(width: int, height: int, dataset: Dataset) -> Fit:
         resized = _shrunk(width / height, area, step)
     bucket = (resized[0] // step * step, resized[1] // step * step)
     if not all(bucket):
+        shrunk = f", shrunk to {resized[0]}x{resized[1]}," if resized != (width, height) else ""
         raise UserError(
-            f"a picture of {width}x{height} pixels is smaller than bucket_reso_steps = {step}",
-            remedy="Use smaller steps, larger pictures, or bucket_no_upscale = false.",
+            f"a picture of {width}x{height} pixels{shrunk} is smaller than "
+            f"bucket_reso_steps = {step}",
+            remedy="Use smaller steps, another picture, or bucket_no_upscale = false.",
         )
     crop = ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2)
     return Fit(*bucket, resized, crop)
 
 
 def _shrunk(ratio: float, area: int, step: int) -> tuple[int, int]:
-    """Returns the size of the two candidates (from the width, from the height) nearer in ratio."""
+    """Returns the size whose bucket is nearer in ratio: one side a multiple of the step.
+
+    The reference divides by zero where a picture is so long that no bucket of the area holds it;
+    here such a size comes back with a side below the step.
+    """
     width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)
-    from_width = int(width + 0.5) // step * step or step
-    from_height = int(height + 0.5) // step * step or step
-    one = (from_width, int(from_width / ratio + 0.5) // step * step or step)
-    two = (int(from_height * ratio + 0.5) // step * step or step, from_height)
-    if abs(one[0] / one[1] - ratio) < abs(two[0] / two[1] - ratio):
-        return (from_width, max(1, int(from_width / ratio + 0.5)))
-    return (max(1, int(from_height * ratio + 0.5)), from_height)
+    from_width = int(width + 0.5) // step * step
+    from_height = int(height + 0.5) // step * step
+    one = (from_width, int(from_width / ratio + 0.5))
+    two = (int(from_height * ratio + 0.5), from_height)
+    usable = [size for size in (two, one) if min(size) >= step]
+    if not usable:
+        return (max(1, int(width)), max(1, int(height)))
+    return min(usable, key=lambda s: abs((s[0] // step) / (s[1] // step) - ratio))
 
 
 def load_fitted(item: Item, fitted: Fit, subset: Subset) -> np.ndarray:
     """Returns training pixels, uint8 (height, width, 3).
 
-    Shrinking uses an antialiased box-weighted filter (like OpenCV's area), enlarging Lanczos.
+    Shrinking uses antialiased bicubic, enlarging Lanczos. Only the part that is kept is computed:
+    a strip of 1x20000 pixels would else be enlarged to gigabytes before it is cropped.
+
+    Raises:
+        UserError: the file is no longer the one that was measured.
     """
     import numpy as np
 
     picture = Image.fromarray(read_rgb(item.path, subset.background, MAX_PIXELS * 16))
-    if picture.size != fitted.resized:
-        smaller = fitted.resized[0] <= picture.width and fitted.resized[1] <= picture.height
-        kind = Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS
-        picture = picture.resize(fitted.resized, kind)
+    if picture.size != (item.width, item.height):
+        raise UserError("changed while the run was at work", where=item.path, remedy="Start again.")
+    smaller = fitted.resized[0] <= picture.width and fitted.resized[1] <= picture.height
+    kind = Image.Resampling.BICUBIC if smaller else Image.Resampling.LANCZOS
+    across, down = picture.width / fitted.resized[0], picture.height / fitted.resized[1]
     left, top = fitted.crop
-    return np.array(picture.crop((left, top, left + fitted.width, top + fitted.height)))
+    part = (left * across, top * down, (left + fitted.width) * across, (top + fitted.height) * down)
+    return np.array(picture.resize((fitted.width, fitted.height), kind, box=part))

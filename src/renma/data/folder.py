@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ from typing import Any
 from renma.config.data import DataConfig, Dataset, DatasetOptions, Subset, SubsetOptions
 from renma.core.errors import UserError
 from renma.core.store import file_hash
+from renma.data.caption_file import CaptionFiles, read_caption
 from renma.data.item import Item
-from renma.data.pictures import ENDINGS, measure
+from renma.data.notes import Notes, shown
+from renma.data.pictures import ENDINGS, inspect
 
 NUMBERED = re.compile(r"(\d+)_(.*)")
 
@@ -74,24 +75,11 @@ def scan(datasets: tuple[Dataset, ...], data: DataConfig) -> Scan:
     Raises:
         UserError: a broken picture or an empty caption file (unless allowed), no picture at all.
     """
-    notes = _Notes()
-    sets = tuple(
-        ScannedSet(dataset, tuple(i for s in dataset.subsets for i in _items(s, data, notes)))
-        for dataset in datasets
-    )
-    for scanned in sets:
-        if not any(not item.subset.is_reg for item in scanned.items):
-            folders = ", ".join(s.image_dir for s in scanned.dataset.subsets)
-            raise UserError("holds no training pictures", where=folders or "a data set")
-    return Scan(sets, tuple(notes.warnings), tuple(notes.skipped))
-
-
-class _Notes:
-    """What a scan has to tell."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.skipped: list[str] = []
+    notes = Notes()
+    sets = tuple(_scan_set(dataset, data, notes) for dataset in datasets)
+    if data.train_folder:
+        _note_passed_over(datasets, notes)
+    return Scan(sets, notes.lines(), tuple(notes.skipped))
 
 
 def _resolved(data: DataConfig, dataset: Dataset, base: Path) -> Dataset:
@@ -119,11 +107,14 @@ def _find(name: str, base: Path, key: str) -> Path:
     Raises:
         UserError: it is in neither, or a file.
     """
+    if not name.strip():
+        raise UserError("names no folder", where=f"{key} = ''")
     given = Path(name).expanduser()
     tried = [base / given] if given.is_absolute() else [base / given, Path.cwd() / given]
     for path in tried:
         if path.is_dir():
-            return path.resolve()
+            # not resolve(): a linked folder keeps the name its owner gave it
+            return Path(os.path.abspath(path))  # noqa: PTH100
         if path.exists():
             raise UserError("is a file, not a folder", where=f"{key} = {path}")
     also = f" (nor {tried[1]})" if len(tried) > 1 and tried[1] != tried[0] else ""
@@ -152,7 +143,7 @@ def _numbered(parent: Path, *, reg: bool) -> list[Subset]:
             others.append(path.name)
     if found:
         return found
-    pictures = any(True for _ in _picture_paths(parent))
+    pictures = bool(_picture_names(_listing(parent)[0]))
     if pictures and NUMBERED.fullmatch(parent.name):
         raise UserError(
             "is the inner folder: it holds the pictures itself",
@@ -173,68 +164,107 @@ def _numbered(parent: Path, *, reg: bool) -> list[Subset]:
     )
 
 
-def _picture_paths(folder: Path) -> Iterator[Path]:
-    """Yields picture files in the order of their names; scandir, because names may hold [ or *."""
+def _listing(folder: Path) -> tuple[list[str], list[str]]:
+    """Returns the sorted names of the files, and those of links that lead nowhere.
+
+    scandir, because names may hold [ or *.
+    """
+    files, dead = [], []
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if _is_file(entry))
-    for name in names:
-        if Path(name).suffix.lower() in ENDINGS and not name.startswith("."):
-            yield folder / name
+        for entry in entries:
+            try:
+                known = entry.is_file() or entry.is_dir()
+            except OSError:  # a link that leads back to itself
+                known = False
+            if not known:
+                dead.append(entry.name)
+            elif entry.is_file():
+                files.append(entry.name)
+    return sorted(files), sorted(dead)
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
+def _picture_names(names: list[str]) -> list[str]:
+    return [n for n in names if Path(n).suffix.lower() in ENDINGS and not n.startswith(".")]
 
 
-def _items(subset: Subset, data: DataConfig, notes: _Notes) -> Iterator[Item]:
-    folder = Path(subset.image_dir)
-    stems: dict[str, str] = {}
-    bare = 0
-    empty = True
-    for path in _picture_paths(folder):
-        empty = False
-        if path.stem in stems:
-            notes.warnings.append(
-                f"{path} and {stems[path.stem]} have one caption file between them."
+def _scan_set(dataset: Dataset, data: DataConfig, notes: Notes) -> ScannedSet:
+    items: list[Item] = []
+    seen: set[Path] = set()
+    for subset in dataset.subsets:
+        folder = Path(subset.image_dir)
+        if folder.resolve() in seen:
+            notes.add("named twice in one data set, used once", folder)
+            continue
+        seen.add(folder.resolve())
+        items += _items(subset, data, notes)
+        if subset.is_reg and subset.num_repeats > 1:
+            notes.add(
+                "num_repeats has no effect on regularisation pictures, they share as many "
+                "showings as the training pictures have",
+                folder,
             )
-        stems[path.stem] = path.name
+    if not any(not item.subset.is_reg for item in items):
+        folders = ", ".join(s.image_dir for s in dataset.subsets)
+        raise UserError("holds no training pictures", where=folders or "a data set")
+    return ScannedSet(dataset, tuple(items))
+
+
+def _note_passed_over(datasets: tuple[Dataset, ...], notes: Notes) -> None:
+    """Names what lies beside numbered folders and is not used."""
+    used = {Path(s.image_dir) for d in datasets for s in d.subsets}
+    for parent in sorted({folder.parent for folder in used}):
+        files, _ = _listing(parent)
+        for name in sorted(p.name for p in parent.iterdir() if p.is_dir()):
+            if parent / name not in used and not name.startswith("."):
+                notes.add("not used, its name is not <repeats>_<name>", parent / name)
+        for name in _picture_names(files):
+            notes.add("not used, it lies outside the numbered folders", parent / name)
+
+
+def _items(subset: Subset, data: DataConfig, notes: Notes) -> list[Item]:
+    folder = Path(subset.image_dir)
+    files, dead = _listing(folder)
+    for name in _picture_names(dead):
+        notes.add("links that lead nowhere", folder / name)
+    names = _picture_names(files)
+    if not names:
+        raise _no_pictures(folder)
+    captions = CaptionFiles(folder, files, subset.caption_extension)
+    stems: dict[str, str] = {}
+    found = []
+    for name in names:
+        path = folder / name
+        if path.stem in stems:
+            notes.add("one caption file for several pictures", folder / stems[path.stem], path)
+        stems[path.stem] = name
         try:
-            width, height = measure(path, data.max_pixels)
-            _decodes(path)
+            look = inspect(path, data.max_pixels)
         except UserError as error:
             if data.bad_pictures == "stop":
                 raise
-            notes.skipped.append(str(path))
-            notes.warnings.append(f"skipped: {error.line()}")
+            notes.skip(path, error.line())
             continue
-        text = _caption(path.with_suffix(subset.caption_extension), data, notes)
-        bare += text is None and not subset.class_tokens
+        for oddity in look.oddities:
+            notes.add(oddity, path)
+        text = _caption(captions.of(path), subset, data, notes)
         caption = subset.class_tokens if text is None else text
-        yield Item(path, width, height, caption, text is not None, subset, file_hash(path))
-    if empty:
-        raise UserError(
-            "holds no pictures",
-            where=folder,
-            remedy=f"Known endings: {', '.join(sorted(ENDINGS))}.",
+        row = (path, look.width, look.height, caption, text is not None, subset, file_hash(path))
+        found.append(Item(*row))
+    if bare := sum(not item.captioned for item in found) * (not subset.class_tokens):
+        notes.add(_without_caption(folder, bare, subset.caption_extension))
+    return found
+
+
+def _no_pictures(folder: Path) -> UserError:
+    numbered = any(p.is_dir() and NUMBERED.fullmatch(p.name) for p in folder.iterdir())
+    if numbered:
+        return UserError(
+            "holds no pictures itself, only folders of pictures",
+            where=shown(folder),
+            remedy="Give it as data.train_folder, or give the inner folder as image_dir.",
         )
-    if bare:
-        notes.warnings.append(_without_caption(folder, bare, subset.caption_extension))
-
-
-def _decodes(path: Path) -> None:
-    """Reads all pixels once, so that a broken file is found now and not in the middle of a run."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(
-            f"is a broken picture ({error})", where=path, remedy="Remove or replace it."
-        ) from None
+    endings = ", ".join(sorted(ENDINGS))
+    return UserError("holds no pictures", where=shown(folder), remedy=f"Known endings: {endings}.")
 
 
 def _without_caption(folder: Path, count: int, extension: str) -> str:
@@ -244,41 +274,19 @@ def _without_caption(folder: Path, count: int, extension: str) -> str:
     return f"{count} pictures in {folder} have no caption ({extension}) and no class_tokens.{hint}"
 
 
-def _caption(path: Path, data: DataConfig, notes: _Notes) -> str | None:
-    """Returns the first line of a caption file, or None if there is none.
+def _caption(path: Path | None, subset: Subset, data: DataConfig, notes: Notes) -> str | None:
+    """Returns the text of a caption file, or None if there is none.
 
     Raises:
         UserError: it is empty (unless allowed) or no text.
     """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
+    if path is None:
         return None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
-    lines = [line.strip() for line in _decoded(raw, path, notes).splitlines() if line.strip()]
-    if len(lines) > 1:
-        notes.warnings.append(f"{path} has {len(lines)} lines; only the first is used.")
-    if not lines and data.empty_captions == "stop":
+    text = read_caption(path, subset.caption_separator, notes)
+    if not text and data.empty_captions == "stop":
         raise UserError(
             "the caption file is empty",
-            where=path,
+            where=shown(path),
             remedy="Write a caption, delete the file, or set data.empty_captions = 'allow'.",
         )
-    return lines[0] if lines else ""
-
-
-def _decoded(raw: bytes, path: Path, notes: _Notes) -> str:
-    """Decodes UTF-8, UTF-16 with byte order mark, else the Japanese Windows code page."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    try:
-        text = raw.decode("cp932")
-    except UnicodeDecodeError:
-        raise UserError("is not text in UTF-8", where=path, remedy="Save it as UTF-8.") from None
-    notes.warnings.append(f"{path} is not UTF-8; read as cp932 (Shift JIS).")
     return text

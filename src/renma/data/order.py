@@ -11,9 +11,13 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from renma.config.data import Dataset
 from renma.core import keyed
+from renma.core.errors import UserError
 from renma.data.buckets import Fit, fit
 from renma.data.folder import ScannedSet
+from renma.data.item import Item
+from renma.data.notes import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Order:
     def __init__(self, sets: Sequence[ScannedSet], seed: int) -> None:
         self.sets, self.seed = tuple(sets), seed
         self.fits: tuple[tuple[Fit, ...], ...] = tuple(
-            tuple(fit(i.width, i.height, s.dataset) for i in s.items) for s in self.sets
+            tuple(_fitted(item, s.dataset) for item in s.items) for s in self.sets
         )
         self._ends = [self._count(0)]  # running number of the first batch after each epoch
 
@@ -131,3 +135,10 @@ class Order:
             found = self.fits[set_index][index]
             buckets.setdefault((found.width, found.height), []).append(index)
         return dict(sorted(buckets.items()))
+
+
+def _fitted(item: Item, dataset: Dataset) -> Fit:
+    try:
+        return fit(item.width, item.height, dataset)
+    except UserError as error:
+        raise UserError(error.what, where=shown(item.path), remedy=error.remedy) from None

@@ -11,12 +11,14 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from renma.core.errors import UserError
+from renma.data.notes import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,18 +29,56 @@ MAX_PIXELS = 64_000_000
 WHITE = (255, 255, 255)
 _SWAPPED = frozenset({5, 6, 7, 8})
 _ORIENTATION = 0x0112
+_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+# not all that Pillow knows: an EPS file named .png would start Ghostscript
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, RuntimeError, IndexError, struct.error)
+# what Pillow's decoders raise on damaged bytes; RuntimeError comes from AVIF
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a picture file is, after all its pixels were read once.
+
+    Args:
+        width: pixels, after EXIF rotation.
+        height: pixels, after EXIF rotation.
+        oddities: what is not used of it.
+    """
+
+    width: int
+    height: int
+    oddities: tuple[str, ...]
+
+
+def inspect(path: Path, max_pixels: int = MAX_PIXELS) -> Look:
+    """Reads a picture once, so that a broken file is found now and not in the middle of a run.
+
+    Raises:
+        UserError: no picture, a broken one, or more pixels than allowed.
+    """
+    with _opened(path, max_pixels) as picture:
+        width, height = _upright_size(picture)
+        frames = picture.format != "MPO" and getattr(picture, "is_animated", False)
+        picture.draft(None, (1, 1))  # a JPEG is checked at an eighth of its size
+        picture.load()
+        profile = picture.info.get("icc_profile")
+        odd = {
+            "animated or of several pages, only the first is used": frames,
+            "colour profile does not fit the picture and is ignored": profile
+            and _profile_space(picture, profile) is None,
+        }
+        return Look(width, height, tuple(text for text, holds in odd.items() if holds))
 
 
 def measure(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Returns width and height after EXIF rotation, from the header alone.
+    """Returns width and height after EXIF rotation; pixels are read only where EXIF follows them.
 
     Raises:
         UserError: no picture, or more pixels than allowed.
     """
     with _opened(path, max_pixels) as picture:
-        width, height = picture.size
-        turned = picture.getexif().get(_ORIENTATION, 1) in _SWAPPED
-        return (height, width) if turned else (width, height)
+        return _upright_size(picture)
 
 
 def read_rgb(
@@ -55,52 +95,109 @@ def read_rgb(
 
     with _opened(path, max_pixels) as picture:
         picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        return np.asarray(flatten(_in_srgb(upright), background))
+        return np.array(flatten(ImageOps.exif_transpose(picture), background))
 
 
 def flatten(picture: Image.Image, background: tuple[int, int, int] = WHITE) -> Image.Image:
-    """Returns an RGB picture; transparency is laid over ``background``, 16-bit grey scaled."""
-    if picture.mode.startswith("I;16") or picture.mode in {"I", "F"}:
+    """Returns an sRGB picture; transparency is laid over ``background``, 16-bit grey scaled."""
+    alpha = _alpha(picture)
+    rgb = _in_srgb(_opaque(picture), picture.info.get("icc_profile"))
+    if alpha is None:
+        return rgb
+    return Image.composite(rgb, Image.new("RGB", rgb.size, background), alpha)
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    if picture.format == "TIFF":  # Pillow turns these itself while loading
+        picture.load()
+        return picture.size
+    width, height = picture.size
+    turned = picture.getexif().get(_ORIENTATION, 1) in _SWAPPED
+    return (height, width) if turned else (width, height)
+
+
+def _alpha(picture: Image.Image) -> Image.Image | None:
+    """Returns how opaque each pixel is, 0 to 255, or None for a picture without transparency."""
+    clear = picture.info.get("transparency")
+    if picture.mode.startswith("I;16") and isinstance(clear, int):
+        import numpy as np
+
+        return Image.fromarray(np.where(np.asarray(picture) == clear, 0, 255).astype(np.uint8))
+    if picture.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
+        # 16 bits a channel: Pillow keeps the high bytes of the pixels but the whole key
+        picture = picture.copy()
+        picture.info["transparency"] = tuple(value >> 8 for value in clear)
+    if picture.mode in _WITH_ALPHA or (
+        clear is not None and picture.mode in {"1", "L", "P", "RGB"}
+    ):
+        return picture.convert("RGBA").getchannel("A")
+    return None
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """Returns the colours alone, whatever alpha says: mode L, RGB or CMYK."""
+    mode = picture.mode
+    if mode.startswith("I;16") or mode in {"I", "F"}:
         return _scaled_grey(picture)
-    transparent = (
-        picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info
-    )
-    if not transparent:
-        return picture.convert("RGB")
-    straight = picture.convert("RGBA")
-    ground = Image.new("RGBA", straight.size, (*background, 255))
-    return Image.alpha_composite(ground, straight).convert("RGB")
+    if mode in {"L", "RGB", "CMYK"}:
+        return picture
+    if mode in {"1", "LA", "La"}:
+        return picture.convert("LA").getchannel("L")
+    straight = picture.convert("RGBA") if mode in _WITH_ALPHA or mode == "P" else picture
+    return straight.convert("RGB")
 
 
 def _scaled_grey(picture: Image.Image) -> Image.Image:
-    """Maps deep grey to 8 bits by its own range: 0..65535 for integers, 0..1 for floats."""
+    """Maps deep grey to 8 bits: 0..65535 for 16-bit integers, 0..1 for floats.
+
+    Other ranges say nowhere what white is; a guess would train on black pictures in silence.
+    """
     import numpy as np
 
     values = np.asarray(picture, dtype=np.float64)
-    top = 1.0 if picture.mode == "F" and values.max(initial=0) <= 1 else 65535.0
-    if values.min(initial=0) < 0 or values.max(initial=0) > top:
-        raise UserError(f"holds grey values outside 0..{top:g}", remedy="Save it as 8-bit PNG.")
-    return Image.fromarray((values / top * 255).round().astype(np.uint8)).convert("RGB")
+    top = 1.0 if picture.mode == "F" else 65535.0
+    wide = picture.mode == "I" and picture.format != "PNG"  # 32 bits; old Pillow's PNG is 16
+    known = not wide and values.min(initial=0) >= 0 and values.max(initial=0) <= top
+    if not known:
+        kind = "float" if picture.mode == "F" else "32-bit integer"
+        raise UserError(
+            f"holds {kind} grey values of unknown range", remedy="Save it as 8-bit PNG."
+        )
+    return Image.fromarray((values / top * 255).round().astype(np.uint8))
 
 
-def _in_srgb(picture: Image.Image) -> Image.Image:
-    """Returns the picture with its embedded colour profile applied, if it has a usable one."""
-    profile = picture.info.get("icc_profile")
-    if not profile or picture.mode not in {"RGB", "RGBA", "CMYK", "L"}:
-        return picture
+def _profile_space(picture: Image.Image, profile: bytes) -> str | None:
+    """Returns GRAY, RGB or CMYK, or None for a profile that is broken or for other colours."""
     from PIL import ImageCms
 
-    target = ImageCms.createProfile("sRGB")
-    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    source = picture.convert("RGB") if alpha is not None else picture
     try:
-        converted = ImageCms.profileToProfile(source, io.BytesIO(profile), target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):  # a profile that does not fit the pixels: as if without
-        return picture
+        ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    space = profile[16:20].decode("latin-1").strip()  # ICC.1 header: data colour space
+    grey = picture.mode in {"1", "L", "LA", "La", "F"} or picture.mode.startswith("I")
+    fits = {"GRAY": grey, "RGB": picture.mode != "CMYK", "CMYK": picture.mode == "CMYK"}
+    return space if fits.get(space, False) else None
+
+
+def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Returns an RGB picture with the colour profile applied, if there is one that fits."""
+    space = _profile_space(picture, profile) if profile else None
+    if space is None or profile is None:
+        return picture.convert("RGB")
+    from PIL import ImageCms
+
+    source = picture.convert("RGB") if space == "RGB" else picture
+    try:
+        converted = ImageCms.profileToProfile(
+            source, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except ImageCms.PyCMSError as error:
+        raise UserError(
+            f"has a colour profile that cannot be applied ({error})",
+            remedy="Save it again as sRGB.",
+        ) from None
     assert converted is not None
-    if alpha is not None:
-        converted.putalpha(alpha)
     return converted
 
 
@@ -108,26 +205,30 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            # Pillow's own limit and its remarks on odd metadata; ours is checked below
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(path, formats=_FORMATS) as picture:
                 width, height = picture.size
                 if width * height > max_pixels:
                     raise UserError(
                         f"has {width}x{height} pixels, more than {max_pixels:,}",
-                        where=path,
                         remedy="Shrink it, or raise data.max_pixels.",
                     )
                 yield picture
     except UserError as error:
-        raise UserError(error.what, where=path, remedy=error.remedy) from None
+        raise UserError(error.what, where=shown(path), remedy=error.remedy) from None
     except Image.DecompressionBombError:
-        raise UserError(f"has more than {max_pixels:,} pixels", where=path) from None
+        raise UserError(
+            f"has more than {min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels)):,} pixels",
+            where=shown(path),
+            remedy="Shrink it.",
+        ) from None
     except UnidentifiedImageError:
         raise UserError(
-            "is not a picture that can be read", where=path, remedy="Remove or replace it."
+            "is not a picture that can be read", where=shown(path), remedy="Remove or replace it."
         ) from None
-    except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
+    except _BROKEN as error:
         text = str(error) or type(error).__name__
         raise UserError(
-            f"is a broken picture ({text})", where=path, remedy="Remove or replace it."
+            f"is a broken picture ({text})", where=shown(path), remedy="Remove or replace it."
         ) from None

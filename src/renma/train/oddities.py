@@ -61,6 +61,9 @@ def _buckets(sets: Sequence[ScannedSet]) -> Iterator[str]:
             "bucket_no_upscale",
         }
         changed = [name for name in given if getattr(dataset, name) != _default(name)]
+        limits = [name for name in changed if name != "bucket_no_upscale"]
+        if limits and dataset.enable_bucket and dataset.bucket_no_upscale:
+            yield f"{', '.join(sorted(limits))} have no effect: bucket_no_upscale is true."
         if changed and not dataset.enable_bucket:
             yield f"{', '.join(sorted(changed))} have no effect: enable_bucket is false."
 
