@@ -65,6 +65,17 @@ def test_set_lays_over_the_file(tmp_path: Path):
     assert run.optimizer.name == "prodigy"
 
 
+def test_mistakes_in_set_are_found_there(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_text("[train]\nseed = 7")
+    with pytest.raises(
+        UserError, match=r"^--set train.max_stps=3: unknown key .*Did you mean 'max_steps'"
+    ):
+        load_run(path, ["train.max_stps=3"])
+    with pytest.raises(UserError, match=r"^--set train.seed=x: 'train.seed' = 'x'"):
+        load_run(path, ["train.seed=x"])
+
+
 def test_set_does_not_change_what_it_is_given():
     raw = {"train": {"seed": 1}}
     assert set_values(raw, ["train.seed=2"]) == {"train": {"seed": 2}}

@@ -86,10 +86,12 @@ def test_json(project: Path, capsys):
     assert json.loads(capsys.readouterr().out)["steps"] == 6
 
 
-def test_answers_in_half_a_second_without_torch(project: Path):
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_answers_in_half_a_second_without_torch(project: Path, command: str):
+    mistake = ", '--set', 'train.max_stps=3'" if command == "train" else ""
     code = (
         "import sys, resource; from renma.cli.app import main;"
-        f"assert main(['check', {str(project / 'run.toml')!r}]) == 0;"
+        f"assert main([{command!r}, {str(project / 'run.toml')!r}{mistake}]) == {2 if mistake else 0};"
         "assert 'torch' not in sys.modules;"
         "u = resource.getrusage(resource.RUSAGE_SELF); print('CPU', u.ru_utime + u.ru_stime)"
     )

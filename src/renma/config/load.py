@@ -67,8 +67,19 @@ def set_values(raw: Raw, assignments: Iterable[str]) -> Raw:
     return result
 
 
-def validate(model: type[Model], raw: Mapping[str, Any], source: Path | str) -> Model:
+def validate(
+    model: type[Model],
+    raw: Mapping[str, Any],
+    source: Path | str,
+    assignments: Iterable[str] = (),
+) -> Model:
     """Returns the validated section or run.
+
+    Args:
+        model: the schema.
+        raw: what was read.
+        source: the file, for messages.
+        assignments: what ``--set`` laid over it, so that a mistake there is found there.
 
     Raises:
         UserError: the first mistake, with file, line, key and the nearest known name.
@@ -76,12 +87,13 @@ def validate(model: type[Model], raw: Mapping[str, Any], source: Path | str) -> 
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise _translate(error.errors(), model, source) from None
+        raise _translate(error.errors(), model, source, tuple(assignments)) from None
 
 
 def load_run(path: Path, assignments: Iterable[str] = ()) -> Run:
     """Reads ``run.toml``, lays ``--set`` assignments over it and checks it."""
-    return validate(Run, set_values(read_toml(path), assignments), path)
+    assignments = tuple(assignments)
+    return validate(Run, set_values(read_toml(path), assignments), path, assignments)
 
 
 def dump(run: Section) -> str:
@@ -89,15 +101,19 @@ def dump(run: Section) -> str:
     return tomlkit.dumps(_without_none(run.model_dump(mode="json")))
 
 
-def _translate(errors: list[ErrorDetails], model: type[Section], source: Path | str) -> UserError:
+def _translate(
+    errors: list[ErrorDetails],
+    model: type[Section],
+    source: Path | str,
+    assignments: tuple[str, ...],
+) -> UserError:
     # unknown keys first: the other errors are often their consequence
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     path = [part for part in first["loc"] if not _is_tag(part, first["loc"], model)]
     if first["type"].startswith("union_tag"):
         path.append(str(first.get("ctx", {}).get("discriminator", "")).strip("'"))
     key = ".".join(str(part) for part in path)
-    line = find_line(source, path) if isinstance(source, Path) else 0
-    where = f"{source}:{line}" if line else str(source)
+    where = _where(path, source, assignments)
     if first["type"] == "extra_forbidden":
         name = str(path[-1])
         known = known_keys(model, path[:-1])
@@ -119,6 +135,17 @@ def _translate(errors: list[ErrorDetails], model: type[Section], source: Path | 
     given = repr(first["input"])
     text = first["msg"][0].lower() + first["msg"][1:]
     return UserError(f"'{key}' = {given[:80]}: {text.removeprefix('value error, ')}", where=where)
+
+
+def _where(path: list[Any], source: Path | str, assignments: tuple[str, ...]) -> str:
+    """Returns the place of a key: its ``--set``, or file and line."""
+    names = [part for part in path if isinstance(part, str)]
+    for assignment in reversed(assignments):
+        given = assignment.partition("=")[0].strip().split(".")
+        if given == names[: len(given)]:
+            return f"--set {assignment}"
+    line = find_line(source, path) if isinstance(source, Path) else 0
+    return f"{source}:{line}" if line else str(source)
 
 
 def known_keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:

@@ -39,5 +39,6 @@ def load(run: Path | None, dataset_config: Path | None, assignments: Iterable[st
     if dataset_config is not None:
         raw = {**raw, "data": read_dataset_toml(dataset_config)}
         file = dataset_config
-    checked = validate(Run, set_values(raw, assignments), run or dataset_config or "run")
+    assignments = tuple(assignments)
+    checked = validate(Run, set_values(raw, assignments), file, assignments)
     return Source(checked, file.resolve().parent, file)
