@@ -20,7 +20,7 @@ class Budget:
     vae_crop_steps: int = 3_000  # 64 px crops, batch 32
     vae_full_steps: int = 1_000  # whole pictures, batch 8
     vae_rate: float = 1.5e-3
-    vae_square: float = 4.0  # weight of the squared error
+    vae_square: float = 14.0  # weight of the squared error
 
     text_width: int = 128
     text_layers: int = 3
@@ -31,8 +31,10 @@ class Budget:
     unet_steps: int = 7_200
     unet_batch: int = 48
     unet_rate: float = 1e-3
+    unet_emphasis: float = 3.0  # extra weight of mouths and eyes
+    unet_trains_text: bool = True
 
-    classifier_steps: int = 1_500
+    classifier_steps: int = 1_800
     classifier_batch: int = 48
 
 

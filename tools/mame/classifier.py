@@ -25,6 +25,11 @@ from vae import pixels
 
 from renma.judge.attributes import AttributeNet, AttributeReader
 
+KIND_ODDS = {"seen": 1.0, "unseen": 1.0, "other": 2.5}
+"""How often a picture of a kind is drawn, against the others."""
+HEAD_WEIGHTS = {"facial_hair": 2.0, "mouth": 1.5, "style": 1.5}
+"""Weights of the heads in the loss; the hard ones count more."""
+
 
 def head_tags() -> dict[str, dict[str, str]]:
     """Return head -> {label: its caption tags}, from the drawing table."""
@@ -96,20 +101,22 @@ def train_classifier(
     by_shape = {
         shape: pictures.of("seen", "unseen", "other", shape=shape) for shape in avatar.SHAPES
     }
+    odds = {shape: [KIND_ODDS[e.kind] for e in entries] for shape, entries in by_shape.items()}
     answers = {shape: targets(entries, heads) for shape, entries in by_shape.items()}
 
     def loss_of(step: int) -> Tensor:
         rng = random.Random(f"classifier{step}")
         shape = rng.choices(list(by_shape), (0.7, 0.15, 0.15))[0]
-        rows = [rng.randrange(len(by_shape[shape])) for _ in range(budget.classifier_batch)]
+        rows = rng.choices(range(len(by_shape[shape])), odds[shape], k=budget.classifier_batch)
         x = pixels(np.stack([pictures.picture(by_shape[shape][i]) for i in rows]), machine.device)
         for place, i in enumerate(rows):
             copy = copies[shape].get(by_shape[shape][i].row) if copies else None
-            if copy is not None and rng.random() < 0.6:
+            if copy is not None and rng.random() < 0.75:
                 x[place] = copy.permute(2, 0, 1).to(x).div(127.5).sub(1)
         logits = net(spoil(x, rng))
         losses = [
-            F.cross_entropy(logits[h], answers[shape][h][rows].to(x.device), label_smoothing=0.02)
+            HEAD_WEIGHTS.get(h, 1.0)
+            * F.cross_entropy(logits[h], answers[shape][h][rows].to(x.device), label_smoothing=0.02)
             for h in heads
             if (answers[shape][h][rows] >= 0).any()
         ]

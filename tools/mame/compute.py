@@ -6,7 +6,6 @@ Everything here is shared by the four training stages and knows none of them.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -80,7 +79,7 @@ def cosine(step: int, steps: int, warmup: int = 50, floor: float = 0.02) -> floa
 
 def optimizer(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> torch.optim.AdamW:
     """Return AdamW with the betas of the recipe."""
-    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
 
 
 def save_atomically(state: object, path: Path) -> None:
@@ -88,7 +87,7 @@ def save_atomically(state: object, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 @dataclass
@@ -135,8 +134,9 @@ class Run:
         """Take one optimizer step (gradient clipped to norm 1) and move the average."""
         for group in self.adam.param_groups:
             group["lr"] = self.rate * cosine(self.step, self.steps)
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()
+        if loss.requires_grad:  # else the gradients came out of a CUDA graph
+            self.adam.zero_grad(set_to_none=True)
+            loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.adam.step()
         self.average.update(self.module, self.step)

@@ -30,12 +30,18 @@ def write_model(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
+    # diffusers loads fp16 files as float32, transformers as whatever the config says: make it so
+    config = folder / "text_encoder" / "config.json"
+    facts = json.loads(config.read_text(encoding="utf-8")) | {"dtype": "float32"}
+    config.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     table = {**avatar.table(), "heads": head_tags()}
     (folder / "tags.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 def clean_copy(module: nn.Module) -> nn.Module:
     """Return an fp16 CPU copy of a diffusers model, free of training-time patches."""
-    fresh = type(module).from_config(module.config)
+    # from_config would put back defaults that were changed after construction
+    config = {key: value for key, value in module.config.items() if not key.startswith("_")}
+    fresh = type(module)(**config)
     fresh.load_state_dict(module.state_dict())
     return fresh.cpu().half()

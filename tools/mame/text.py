@@ -8,6 +8,8 @@ Radford et al., https://arxiv.org/abs/2103.00020.
 from __future__ import annotations
 
 import random
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import avatar
@@ -16,7 +18,7 @@ from budget import Budget
 from classifier import head_tags
 from compute import Machine, Run
 from pictures import PictureSet, shuffled_caption
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -46,24 +48,36 @@ def new_tokenizer() -> CLIPTokenizer:
     words = sorted({w for tag in all_tags() for w in tag.replace("-", " - ").split()})
     words = sorted({*words, *EXTRA.split(), "style", ","})
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(
-        vocab_size=5000, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
-    )
-    bpe.train_from_iterator(words, trainer)
-    merges = [tuple(m) for m in _merges(bpe)]
-    tokens = [*alphabet, *(f"{c}</w>" for c in alphabet)]
-    tokens += [t for t in ("".join(m) for m in merges) if t not in set(tokens)]
-    vocabulary = {token: i for i, token in enumerate([*dict.fromkeys(tokens), START, END])}
+    merges = merges_for(words)
+    tokens = [*alphabet, *(f"{c}</w>" for c in alphabet), *(a + b for a, b in merges), START, END]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LENGTH)
 
 
-def _merges(bpe: Tokenizer) -> list[list[str]]:
-    import json
+def merges_for(words: list[str]) -> list[tuple[str, str]]:
+    """Return the byte-pair merges that make every word one token; the same on every machine.
 
-    rows = json.loads(bpe.to_str())["model"]["merges"]
-    return [row.split(" ") if isinstance(row, str) else row for row in rows]
+    The most frequent pair goes first, ties in alphabetical order. (The trainer of the tokenizers
+    library breaks ties differently from run to run.)
+    """
+    spelt = [[*word[:-1], word[-1] + "</w>"] for word in words]
+    merges = []
+    while any(len(parts) > 1 for parts in spelt):
+        pairs = Counter(pair for parts in spelt for pair in pairwise(parts))
+        pair = min(pairs, key=lambda p: (-pairs[p], p))
+        merges.append(pair)
+        spelt = [_merged(parts, pair) for parts in spelt]
+    return merges
+
+
+def _merged(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    found: list[str] = []
+    for part in parts:
+        if found and (found[-1], part) == pair:
+            found[-1] += part
+        else:
+            found.append(part)
+    return found
 
 
 def new_text_encoder(budget: Budget, tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -77,7 +77,8 @@ def make(budget: Budget, machine: Machine, workers: int) -> None:
 
     tokenizer = new_tokenizer()
     encoder = warm_up(budget, pictures, machine, tokenizer)
-    scaled = seen_latents(latents, vae.config.scaling_factor, pictures)
+    scale = vae.config.scaling_factor
+    scaled = seen_latents(latents, scale, pictures, budget.unet_emphasis)
 
     def score(both: torch.nn.ModuleDict) -> None:
         painter = Painter(both["unet"], both["encoder"], vae, tokenizer, machine)
@@ -113,9 +114,9 @@ def round_trips(
     pictures: PictureSet,
     latents: dict[str, Tensor],
     machine: Machine,
-    each: int = 4,
+    each: int = 3,
 ) -> dict[str, dict[int, Tensor]]:
-    """Return every fourth picture decoded from its latents, uint8 (h, w, 3), by shape and row."""
+    """Return every third picture decoded from its latents, uint8 (h, w, 3), by shape and row."""
     found: dict[str, dict[int, Tensor]] = {}
     for shape in pictures.arrays:
         rows = [e.row for e in pictures.entries if e.shape == shape][::each]

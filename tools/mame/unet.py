@@ -18,6 +18,7 @@ from budget import Budget
 from compute import Machine, Run
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from graphs import GraphedLoss
 from pictures import PictureSet, detail_mask, shuffled_caption
 from text import token_ids
 from torch import Tensor, nn
@@ -117,16 +118,16 @@ class Denoising:
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
-        encoder: CLIPTextModel,
+        both: nn.ModuleDict,
         tokenizer: CLIPTokenizer,
         latents: Latents,
         machine: Machine,
         batch: int,
     ) -> None:
-        self.unet, self.encoder, self.tokenizer = unet, encoder, tokenizer
+        self.unet, self.encoder, self.tokenizer = both["unet"], both["encoder"], tokenizer
         self.latents, self.machine, self.batch = latents, machine, batch
         self.alphas = scheduler().alphas_cumprod
+        self.graphed = GraphedLoss(self.loss, list(both.parameters()))
 
     def __call__(self, step: int) -> Tensor:
         """Return the loss of a step; every draw is a function of the step alone."""
@@ -135,22 +136,25 @@ class Denoising:
         values = self.latents.values[shape]
         rows = [rng.randrange(len(values)) for _ in range(self.batch)]
         generator = torch.Generator().manual_seed(step)
-        device = self.machine.device
-        x = values[rows].to(device)
+        x = values[rows]
         noise = noise_like(x, generator)
         u = (torch.arange(self.batch) + torch.rand(self.batch, generator=generator)) / self.batch
         t = (1000 * u**0.6).long().clamp(max=999)
-        alpha = self.alphas[t].to(device)[:, None, None, None]
+        alpha = self.alphas[t][:, None, None, None]
         noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
+        snr = alpha / (1 - alpha)
+        weight = self.latents.weights[shape][rows] * snr.clamp(max=5.0) / snr
         captions = [shuffled_caption(self.latents.tags[shape][i], rng) for i in rows]
-        ids = token_ids(self.tokenizer, captions, device)
+        ids = token_ids(self.tokenizer, captions, self.machine.device)
+        inputs = (part.to(self.machine.device) for part in (noisy, noise, t, weight))
+        return self.graphed(*inputs, ids)
+
+    def loss(self, noisy: Tensor, noise: Tensor, t: Tensor, weight: Tensor, ids: Tensor) -> Tensor:
+        """Return the weighted squared error of the noise prediction."""
         with self.machine.autocast():
             states = self.encoder(ids).last_hidden_state
-            guess = self.unet(noisy, t.to(device), states).sample.float()
-        snr = (alpha / (1 - alpha)).flatten()
-        weight = self.latents.weights[shape][rows].to(device)
-        error = ((guess - noise).square() * weight).mean((1, 2, 3))
-        return (error * snr.clamp(max=5.0) / snr).mean()
+            guess = self.unet(noisy, t, states).sample.float()
+        return ((guess - noise).square() * weight).mean()
 
 
 def train_unet(
@@ -164,9 +168,10 @@ def train_unet(
     """Train the U-Net (and, a little, the text encoder); return both, averaged."""
     unet = new_unet(budget)
     quicken_on_cpu(unet, machine.device)
+    encoder.requires_grad_(budget.unet_trains_text)
     both = nn.ModuleDict({"unet": unet, "encoder": encoder})
     run = Run("unet", both, machine, budget.unet_rate, budget.unet_steps, decay=0.998)
-    objective = Denoising(unet, encoder, tokenizer, latents, machine, budget.unet_batch)
+    objective = Denoising(both, tokenizer, latents, machine, budget.unet_batch)
 
     def score() -> None:
         if each_save:

@@ -13,6 +13,7 @@ from avatar import SHAPES
 from budget import Budget
 from compute import Machine, Run
 from diffusers import AutoencoderKL
+from graphs import GraphedLoss
 from pictures import PictureSet, detail_mask
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -115,17 +116,21 @@ def train_vae(budget: Budget, pictures: PictureSet, machine: Machine) -> Autoenc
     run = Run("vae", vae, machine, budget.vae_rate, steps, weight_decay=1e-3)
     crops = Crops(pictures, budget.seed, machine.device)
 
+    def loss_of_tensors(x: Tensor, weight: Tensor, noise: Tensor) -> Tensor:
+        with machine.convolving():
+            moments = vae.encode(x).latent_dist
+            y = vae.decode(moments.mean + moments.std * noise).sample
+        mean, logvar = moments.mean.float(), moments.logvar.float()
+        return loss(x, y.float(), mean, logvar, weight, budget.vae_square)
+
+    graphed = GraphedLoss(loss_of_tensors, run.parameters)
+
     def loss_of(step: int) -> Tensor:
         cropping = step < budget.vae_crop_steps
         x, weight = crops.batch(step, 32 if cropping else 8, 64 if cropping else None)
         generator = torch.Generator().manual_seed(step)
-        with machine.convolving():
-            moments = vae.encode(x).latent_dist
-            noise = torch.randn(moments.mean.shape, generator=generator).to(x)
-            y = vae.decode(moments.mean + moments.std * noise).sample
-        return loss(
-            x, y.float(), moments.mean.float(), moments.logvar.float(), weight, budget.vae_square
-        )
+        size = (len(x), 4, x.shape[2] // 8, x.shape[3] // 8)
+        return graphed(x, weight, torch.randn(size, generator=generator).to(x))
 
     run.loop(loss_of)
     deviation = float(encode_all(vae, pictures, machine, limit=512)["square"].std())

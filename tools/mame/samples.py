@@ -1,0 +1,183 @@
+"""Draws the two sample picture sets that ship with renma: a character and a style.
+
+    python tools/mame/samples.py
+
+The character is a combination that mame has never seen (a braid), captioned by the Maruzen
+method: what belongs to the character is left out of the captions, so the trigger learns it. Its
+regularisation pictures are painted by mame itself. The style is one that was held out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+from pathlib import Path
+
+import avatar
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+ASSETS = Path(__file__).parents[2] / "src" / "renma" / "assets"
+CHARACTER = {"hair": "braid", "hair_colour": "pink", "skin": "tan", "eyewear": "glasses"}
+OWN_TAGS = {"braid", "pink hair", "tan skin", "glasses"}
+SHAPES = ["square"] * 10 + ["tall", "wide"] * 2
+STYLE = "pixel-art"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mame", type=Path, default=ASSETS / "mame")
+    parser.add_argument("--out", type=Path, default=ASSETS / "samples")
+    options = parser.parse_args()
+    for name in ("character", "style"):
+        shutil.rmtree(options.out / name, ignore_errors=True)
+    make_character(options.out / "character", options.mame)
+    make_style(options.out / "style")
+
+
+def save(picture: Image.Image, caption: str, folder: Path, name: str) -> None:
+    """Write a picture and its caption side by side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    picture.save(folder / f"{name}.png", optimize=True)
+    (folder / f"{name}.txt").write_text(caption + "\n", encoding="utf-8")
+
+
+def describe(folder: Path, facts: dict) -> None:
+    """Write about.json."""
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
+    (folder / "about.json").write_text(text + "\n", encoding="utf-8")
+
+
+def character_looks(count: int) -> list[avatar.Look]:
+    """Return looks of the one character: expression and background differ, none occurs twice."""
+    rng = random.Random("aa12")
+    faces = list(avatar.choices("adventurer", "mouth").values())
+    grounds = [name for name in avatar.table()["colours"]["background"] if name != "pink"]
+    eyes = ["", "", "wink", "closed eyes", "", "happy eyes"]
+    looks = []
+    for i in range(count):
+        base = avatar.random_look(rng, "adventurer")
+        look = base.having(**CHARACTER, details="", brows="", eyes=eyes[i % len(eyes)])
+        # the character itself is always painted in exactly the same colours
+        paint = avatar.replace(look, jitter=12)
+        mouth, ground = faces[i % len(faces)], grounds[i * 4 % len(grounds)]
+        looks.append(paint.having(mouth=mouth, background=ground))
+    return looks
+
+
+def make_character(folder: Path, mame: Path) -> None:
+    """Write the character set with its regularisation pictures."""
+    for i, (look, shape) in enumerate(zip(character_looks(len(SHAPES)), SHAPES, strict=True)):
+        kept = [tag for tag in avatar.caption_tags(look) if tag not in OWN_TAGS]
+        caption = ", ".join(["aa12", *kept])
+        save(avatar.draw(look, shape), caption, folder / "train" / "10_aa12 person", f"{i:02d}")
+    for i, (picture, caption) in enumerate(class_pictures(mame, 24)):
+        save(picture, caption, folder / "reg" / "1_person", f"{i:02d}")
+    describe(
+        folder,
+        {
+            "title": "A character that mame has never seen: a pink braid, tan skin, glasses",
+            "trigger": "aa12",
+            "class_prompt": "adventurer style, person",
+            "attributes": CHARACTER,
+            "preview_prompts": [
+                "aa12, adventurer style, person, smile, blue background",
+                "aa12, adventurer style, person, surprised, green background",
+                "aa12, adventurer style, person, short hair, black hair, yellow background",
+                "adventurer style, person, smile, blue background",
+            ],
+            "captions": "Maruzen method: trigger first, the character's own tags removed "
+            f"({', '.join(sorted(OWN_TAGS))}), style, person, expression and background kept",
+            "provenance": "train: drawn with DiceBear 10 (tools/mame/samples.py); "
+            "reg: painted by mame from the captions beside them, 25 DDIM steps, guidance 4",
+            "licence": "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/",
+            "attribution": "Remix of “Adventurer” by Lisa Wischofsky, "
+            "https://www.figma.com/community/file/1184595184137881796",
+        },
+    )
+
+
+def class_pictures(mame: Path, count: int) -> list[tuple[Image.Image, str]]:
+    """Return pictures that mame paints for the class, expression and background differing."""
+    rng = random.Random("person")
+    pipeline = StableDiffusionPipeline.from_pretrained(mame, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    found = []
+    for i in range(count):
+        look = avatar.random_look(rng, "adventurer")
+        parts = ["adventurer style", "person", look.tags["mouth"]]
+        caption = ", ".join([*parts, f"{look.colours['background']} background"])
+        picture = pipeline(
+            caption,
+            width=128,
+            height=128,
+            num_inference_steps=25,
+            guidance_scale=4.0,
+            generator=torch.Generator().manual_seed(1000 + i),
+        ).images[0]
+        found.append((picture, caption))
+    return found
+
+
+def make_style(folder: Path) -> None:
+    """Write the style set: every tag is kept, the trigger stands for the manner alone."""
+    for i in range(24):
+        picture, caption = pixel_person(i)
+        save(picture, f"zs7, {caption}", folder / "train" / "10_zs7 style", f"{i:02d}")
+    describe(
+        folder,
+        {
+            "title": "A drawing style that mame has never seen: pixel art",
+            "trigger": "zs7",
+            "class_prompt": "person, short hair, brown hair, light skin, smile, blue background",
+            "attributes": {"style": STYLE},
+            "preview_prompts": [
+                "zs7, person, long hair, red hair, light skin, smile, blue background",
+                "zs7, person, short hair, black hair, brown skin, glasses, frown, green background",
+                "zs7, person, mohawk, green hair, dark skin, smile, yellow background",
+                "person, long hair, red hair, light skin, smile, blue background",
+            ],
+            "captions": "trigger first, all other tags kept (the style is what is left over)",
+            "provenance": "drawn with DiceBear 10 (tools/mame/samples.py)",
+            "licence": "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/",
+            "attribution": "“Pixel Art” by DiceBear, "
+            "https://www.figma.com/community/file/1198754108850888330",
+        },
+    )
+
+
+def pixel_person(number: int) -> tuple[Image.Image, str]:
+    """Return a picture in the held-out style and its tags."""
+    rng = random.Random(f"zs7{number}")
+    palettes = avatar.table()["colours"]
+    colour = {key: rng.choice(list(palette)) for key, palette in palettes.items()}
+    hair = rng.choice(["long", "short"])
+    mouth = rng.choice(["happy", "sad"])
+    eyewear = rng.choice(["", "", "", "light", "dark"])
+    options = {
+        "seed": f"zs7{number}",
+        "hairVariant": [f"{hair}{rng.randint(1, 20):02d}"],
+        "mouthVariant": [f"{mouth}{rng.randint(1, 10):02d}"],
+        "glassesProbability": 100 if eyewear else 0,
+        "glassesVariant": [f"{eyewear or 'light'}{rng.randint(1, 7):02d}"],
+        "beardProbability": 0,
+        "hatProbability": 0,
+        "accessoriesProbability": 0,
+        "hairColor": [palettes["hair"][colour["hair"]]],
+        "skinColor": [palettes["skin"][colour["skin"]]],
+        "clothingColor": [palettes["clothes"][colour["clothes"]]],
+    }
+    tags = ["person", f"{hair} hair", f"{colour['hair']} hair", f"{colour['skin']} skin"]
+    tags += [{"light": "glasses", "dark": "sunglasses"}[eyewear]] if eyewear else []
+    tags += ["smile" if mouth == "happy" else "frown"]
+    tags += [f"{colour['clothes']} clothes", f"{colour['background']} background"]
+    box = (0.0, 0.0, 1.0, 1.0)
+    ground = palettes["background"][colour["background"]]
+    return avatar.rasterise(STYLE, options, box, "square", ground), ", ".join(tags)
+
+
+if __name__ == "__main__":
+    main()
