@@ -85,7 +85,7 @@ def test_check_takes_json(call):
         ("user_error", 2, "renma: a.png: the picture is broken. Remove it.\n"),
         ("ctrl_c", 130, "renma: stopped after step 7\n"),
         ("sigterm", 143, "renma: stopped after step 7\n"),
-        ("early_ctrl_c", 130, "renma: stopped before there was anything to save\n"),
+        ("early_ctrl_c", 130, "renma: stopped at once\n"),
     ],
 )
 def test_exit_code_and_the_one_line(call, ending, code, said):

@@ -23,6 +23,10 @@ MISTAKES = {
     '[schedule]\nname = "cosine_with_restarts"': "'schedule.num_cycles' is missing",
     "[schedule]\nwarmup_steps = 5": r":2: 'schedule.warmup_steps' means nothing to 'constant'",
     "[train\nmax_steps = 3": "is not valid TOML",
+    "[train]\nmax_steps = true": r":2: 'train.max_steps' = True",
+    '[adapter]\nrank = "8"': r":2: 'adapter.rank' = '8'",
+    "[optimizer]\nbetas = [0.9, 1.0]": r":2: 'optimizer.betas.1' = 1.0",
+    "[data]\nbackground = [300, 0, 0]": r"'data.background",
     '[data]\ntrain_folder = "C:\\users"': r"single quotes",
     '[output]\nname = "../x"': r":2: 'output.name'",
     '[[data.datasets]]\n[[data.datasets.subsets]]\nimage_dir = "a"\n[[data.datasets]]\n'
@@ -134,6 +138,7 @@ def test_the_guides_settings_toml(tmp_path: Path):
         ("[general]\nshufle_caption = true\n[[datasets]]", r":2: unknown key 'shufle_caption' in \[general\]. Did you mean 'shuffle_caption'"),
         ("[genral]\n[[datasets]]", r":1: unknown table 'genral'. Did you mean 'general'"),
         ("[general]\ntrain_folder = 'x'\n[[datasets]]", "unknown key 'train_folder'"),
+        ("[general]\ncolor_aug = true\n[[datasets]]", r":2: 'color_aug' is a key of sd-scripts that this version"),
         ("[general]\nkeep_tokens = 1", r"at least one \[\[datasets\]\]"),
         ("[[datasets]]\nbatch_size = 'x'", "batch_size"),
     ],

@@ -40,14 +40,15 @@ def test_only_the_newest_two_are_kept(tmp_path: Path):
     ]
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
+@pytest.mark.parametrize("damage", ["flip", "counter", "cut", "empty", "foreign"])
 def test_damage_is_noticed(tmp_path: Path, damage: str):
     path = state.save(tmp_path, 7, TREE)
     data = bytearray(path.read_bytes())
     if damage == "flip":
         data[-5] ^= 1
-    path.write_bytes(
-        {"flip": bytes(data), "cut": bytes(data[:-9]), "empty": b"", "foreign": b"x" * 99}[damage]
-    )
+    counted = bytes(data).replace(b'\\"step\\", 7', b'\\"step\\", 9')
+    assert counted != bytes(data)
+    changed = {"flip": bytes(data), "counter": counted, "cut": bytes(data[:-9]), "empty": b""}
+    path.write_bytes({**changed, "foreign": b"x" * 99}[damage])
     with pytest.raises(UserError, match=path.name):
         state.load(path)

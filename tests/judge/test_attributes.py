@@ -21,7 +21,11 @@ def reader() -> AttributeReader:
 def training_pictures(name: str) -> tuple[list[Image.Image], list[str]]:
     files = sorted((assets.SAMPLES / name / "train").rglob("*.png"))
     captions = [file.with_suffix(".txt").read_text(encoding="utf-8").strip() for file in files]
-    return [Image.open(file) for file in files], captions
+    pictures = []
+    for file in files:
+        with Image.open(file) as picture:
+            pictures.append(picture.copy())
+    return pictures, captions
 
 
 @pytest.mark.parametrize("name", ["character", "style"])

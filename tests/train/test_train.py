@@ -168,7 +168,7 @@ def test_resume_refuses_changed_pictures(project: Path):
     out = train(project, "a")
     sorted((out / "state").iterdir())[-1].unlink()
     (project / "train" / "2_aa12 person" / "red.txt").write_text("aa12, frown")
-    with pytest.raises(UserError, match="captions have changed"):
+    with pytest.raises(UserError, match="pictures or captions changed"):
         train(project, "a", resume=True)
 
 
@@ -323,4 +323,156 @@ def test_metadata_keys_are_kohyas(project: Path):
     out = train(project, "a", "train.max_steps=1")
     ours = set(safetensors.read_header(out / "lora" / "lora.safetensors")[1])
     own = {key for key in ours - theirs if not key.startswith("renma_")}
-    assert own <= {"ss_new_vae_hash"}
+    assert own <= {"ss_new_vae_hash", "ss_datasets"}
+
+
+def test_metadata_tells_the_resolved_options_of_every_folder(project: Path):
+    settings = project / "settings.toml"
+    settings.write_text(
+        "[[datasets]]\nresolution = 64\nshuffle_caption = true\nkeep_tokens = 1\nbatch_size = 2\n"
+        "[[datasets.subsets]]\nimage_dir = 'train/2_aa12 person'\ncaption_extension = '.txt'\n"
+        "flip_aug = true\nnum_repeats = 2\n"
+        "[[datasets]]\nresolution = [32, 64]\n"
+        "[[datasets.subsets]]\nimage_dir = 'reg/1_person'\ncaption_extension = '.txt'\n"
+    )
+    values = (
+        "train.max_steps=3",
+        "train.tensorboard=false",
+        "schedule.name=linear",
+        "schedule.warmup_steps=0.7",
+    )
+    task.run(TrainOptions(dataset_config=settings, set=values, out=project / "o"), Silent())
+    found = safetensors.read_header(project / "o" / "lora" / "lora.safetensors")[1]
+    assert (found["ss_shuffle_caption"], found["ss_keep_tokens"], found["ss_flip_aug"]) == (
+        "True",
+        "1",
+        "True",
+    )
+    assert found["ss_lr_warmup_steps"] == "2"
+    assert found["ss_num_epochs"] == found["ss_epoch"] == "1"
+    one, two = json.loads(found["ss_datasets"])
+    assert (one["resolution"], two["resolution"]) == ([64, 64], [32, 64])
+    assert one["bucket_info"]["buckets"] == {"0": {"resolution": [64, 64], "count": 6}}
+    assert two["bucket_info"]["buckets"] == {"0": {"resolution": [32, 64], "count": 2}}
+    assert one["subsets"][0]["img_count"] == 3
+    assert two["subsets"][0]["shuffle_caption"] is False
+
+
+def test_set_reaches_every_level_of_the_data(project: Path):
+    settings = project / "settings.toml"
+    settings.write_text(
+        "[[datasets]]\nresolution = 64\nbatch_size = 3\n"
+        "[[datasets.subsets]]\nimage_dir = 'train/2_aa12 person'\ncaption_extension = '.txt'\nnum_repeats = 2\n"
+    )
+    values = ("data.batch_size=1", "data.num_repeats=5")
+    options = TrainOptions(
+        dataset_config=settings,
+        set=(*values, "train.max_steps=1", "train.tensorboard=false"),
+        out=project / "o",
+    )
+    task.run(options, Silent())
+    plan = next(r for r in read_events(project / "o" / "events.jsonl") if r["kind"] == "started")[
+        "plan"
+    ]
+    assert (plan["showings_per_epoch"], plan["batches_per_epoch"]) == (15, 15)
+
+
+def test_complete_run_means_the_same_again(project: Path):
+    """The run.toml that a run leaves behind, trained elsewhere, gives the same bytes."""
+    one = train(project, "a")
+    options = TrainOptions(run=one / "run.toml", out=project / "b")
+    task.run(options, Silent())
+    assert final(project / "b") == final(one)
+
+
+def test_own_run_toml_is_kept_beside_the_complete_one(project: Path):
+    before = (project / "run.toml").read_text()
+    task.run(TrainOptions(run=project / "run.toml", out=project), Silent())
+    assert (project / "run.given.toml").read_text() == before
+    assert (project / "run.toml").read_text() != before
+
+
+def test_a_failed_start_blocks_nothing(project: Path):
+    train(project, "a")
+    with pytest.raises(UserError):
+        train(project, "b", "model.path=nowhere")
+    assert final(train(project, "b")) == final(project / "a")
+
+
+def test_out_alone_resumes(project: Path):
+    out = train(project, "a")
+    task.run(TrainOptions(out=out, resume=True, set=("train.max_steps=8",)), Silent())
+    assert kinds(out).count("step") == 8
+
+
+def test_fewer_steps_than_done_are_refused_and_a_lost_file_comes_back(project: Path):
+    out = train(project, "a")
+    before = final(out)
+    with pytest.raises(UserError, match=r"6 steps are done already, more than train.max_steps = 4"):
+        train(project, "a", "train.max_steps=4", resume=True)
+    (out / "lora" / "lora.safetensors").unlink()
+    train(project, "a", resume=True)
+    assert final(out) == before
+
+
+def test_another_base_model_is_noticed_on_resume(project: Path, tmp_path: Path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from renma import assets
+
+    model = shutil.copytree(assets.MAME, tmp_path / "model")
+    out = train(project, "a", f"model.path={model}")
+    sorted((out / "state").iterdir())[-1].unlink()
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({k: v * 0.9 for k, v in load_file(weights).items()}, weights)
+    with pytest.raises(UserError, match="the base model's unet changed"):
+        train(project, "a", f"model.path={model}", resume=True)
+
+
+def test_what_does_not_fit_fp16_is_not_lost(project: Path):
+    """The last file cannot be written; the state can, and fp32 holds the numbers."""
+    big = ("optimizer.learning_rate=3e5", "train.max_steps=1")
+    with pytest.raises(UserError, match=r"not saved: .*output.precision = 'fp32'"):
+        train(project, "a", *big)
+    train(project, "a", *big, "output.precision=fp32", resume=True)
+    assert (project / "a" / "lora" / "lora.safetensors").exists()
+
+
+def test_failing_previews_and_states_do_not_end_a_run(project: Path):
+    out = project / "a"
+    out.mkdir()
+    (out / "samples").write_text("in the way")
+    train(project, "a", "sample.prompts=['aa12 --s 1']", "sample.every_steps=2")
+    warned = [r["text"] for r in read_events(out / "events.jsonl") if r["kind"] == "warned"]
+    assert sum("samples" in text for text in warned) == 3
+    assert (out / "lora" / "lora.safetensors").exists()
+
+
+@pytest.mark.parametrize("line", ["a --s 0", "a --w 100", "a --w 0", "a --l 0"])
+def test_impossible_previews_are_refused_before_the_start(project: Path, line: str):
+    with pytest.raises(UserError, match=r"sample.prompts: 'a --"):
+        train(project, "a", f"sample.prompts=['{line}']", "sample.every_steps=2")
+
+
+def test_epochs_inside_a_long_step_are_not_missed(project: Path):
+    """Steps of 5 batches run over the ends of epochs; each third epoch still leaves a file."""
+    out = train(
+        project,
+        "a",
+        "train.max_epochs=9",
+        "train.gradient_accumulation_steps=5",
+        "train.save_every_epochs=3",
+        "train.save_every_steps=0",
+    )
+    names = sorted(p.name for p in (out / "lora").iterdir())
+    assert [n for n in names if n != "lora.safetensors"] == [
+        "lora-000003.safetensors",
+        "lora-000006.safetensors",
+    ]
+
+
+def test_prodigy_with_two_rates_is_refused(project: Path):
+    with pytest.raises(UserError, match="one learning rate for all parts"):
+        train(project, "a", "optimizer.name=prodigy", "optimizer.text_encoder_lr=0.5")

@@ -105,21 +105,20 @@ def class_pictures(mame: Path, count: int) -> list[tuple[Image.Image, str]]:
     rng = random.Random("person")
     pipeline = StableDiffusionPipeline.from_pretrained(mame, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
-    found = []
-    for i in range(count):
+    captions = []
+    for _ in range(count):
         look = avatar.random_look(rng, "adventurer")
         parts = ["adventurer style", "person", look.tags["mouth"]]
-        caption = ", ".join([*parts, f"{look.colours['background']} background"])
-        picture = pipeline(
-            caption,
-            width=128,
-            height=128,
-            num_inference_steps=25,
-            guidance_scale=4.0,
-            generator=torch.Generator().manual_seed(1000 + i),
-        ).images[0]
-        found.append((picture, caption))
-    return found
+        captions.append(", ".join([*parts, f"{look.colours['background']} background"]))
+    pictures = pipeline(
+        captions,
+        width=128,
+        height=128,
+        num_inference_steps=25,
+        guidance_scale=4.0,
+        generator=[torch.Generator().manual_seed(1000 + i) for i in range(count)],
+    ).images
+    return list(zip(pictures, captions, strict=True))
 
 
 def make_style(folder: Path) -> None:

@@ -53,7 +53,7 @@ def main(arguments: Iterable[str] | None = None, tasks: tuple[Task, ...] = TASKS
     except Interrupted as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _say("stopped before there was anything to save", INTERRUPTED)
+        return _say("stopped at once", INTERRUPTED)
     except BrokenPipeError:
         # the reader (`head`, a closed pager) has enough; keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -26,6 +26,8 @@ def opt(default: Any, level: Level = "basic", kohya: str = "", **limits: Any) ->
         kohya: the option of kohya-ss/sd-scripts with the same meaning.
         limits: pydantic constraints such as ``ge`` and ``le``.
     """
+    if isinstance(default, bool | int | float):
+        limits = {"strict": True, **limits}  # `true` is no number, `"8"` no rank
     extra: dict[str, Any] = {"level": level}
     if kohya:
         extra["kohya"] = kohya

@@ -7,11 +7,13 @@ kohya-ss/sd-scripts, ``docs/train_README`` and its data set configuration.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from renma.config._base import Section, opt
+
+Channel = Annotated[int, Field(ge=0, le=255, strict=True)]
 
 
 class SubsetOptions(Section):
@@ -45,7 +47,7 @@ class SubsetOptions(Section):
     """Chance that a single tag is left out of a showing."""
     flip_aug: bool = opt(False, kohya="flip_aug")
     """Mirror half of the showings; not for asymmetric characters."""
-    background: tuple[int, int, int] = opt((255, 255, 255), "advanced")
+    background: tuple[Channel, Channel, Channel] = opt((255, 255, 255), "advanced")
     """Colour (red, green, blue; 0-255) that transparent pictures are laid upon."""
 
     @field_validator("caption_extension")

@@ -12,6 +12,18 @@ from renma.config.data import DataConfig, Dataset, DatasetOptions, Subset
 from renma.config.load import find_line, read_toml, validate
 from renma.core.errors import UserError, did_you_mean
 
+KOHYA_EXTENSION = ".caption"
+"""Where such a file names no caption_extension, sd-scripts looks for this one."""
+LATER = frozenset(
+    {
+        "alpha_mask", "cache_info", "color_aug", "conditioning_data_dir", "custom_attributes",
+        "enable_wildcard", "face_crop_aug_range", "keep_tokens_separator", "metadata_file",
+        "network_multiplier", "random_crop", "resize_interpolation", "secondary_separator",
+        "token_warmup_min", "token_warmup_step", "validation_seed", "validation_split",
+    }
+)  # fmt: skip
+"""Keys of sd-scripts that this version does not have."""
+
 
 def read_dataset_toml(path: Path) -> dict[str, Any]:
     """Returns the raw ``[data]`` section of a data set file.
@@ -32,7 +44,7 @@ def read_dataset_toml(path: Path) -> dict[str, Any]:
     if not isinstance(general, dict) or not isinstance(datasets, list) or not datasets:
         raise UserError("needs at least one [[datasets]] table", where=path)
     _check_keys(path, general, datasets)
-    data = {**general, "datasets": datasets}
+    data = {"caption_extension": KOHYA_EXTENSION, **general, "datasets": datasets}
     validate(DataConfig, data, path)
     return data
 
@@ -52,6 +64,12 @@ def _known(path: Path, place: list[Any], table: Any, known: set[str]) -> None:
     for name in table:
         if name not in known:
             line = find_line(path, [*place, name])
+            if name in LATER:
+                raise UserError(
+                    f"'{name}' is a key of sd-scripts that this version of renma does not have",
+                    where=f"{path}:{line}" if line else path,
+                    remedy="Take it out to train without it.",
+                )
             table_name = ".".join(p for p in place if isinstance(p, str))
             raise UserError(
                 f"unknown key '{name}' in [{table_name}]",

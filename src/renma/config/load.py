@@ -144,7 +144,10 @@ def _where(path: list[Any], source: Path | str, assignments: tuple[str, ...]) ->
         given = assignment.partition("=")[0].strip().split(".")
         if given == names[: len(given)]:
             return f"--set {assignment}"
-    line = find_line(source, path) if isinstance(source, Path) else 0
+    line = 0
+    while isinstance(source, Path) and path and not line:  # a list's item has its key's line
+        line = find_line(source, path)
+        path = path[:-1]
     return f"{source}:{line}" if line else str(source)
 
 

@@ -8,15 +8,17 @@ from pydantic import Field
 
 from renma.config._base import Section, default_tag, opt
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 class _Rates(Section):
     """Learning rates of the trained parts."""
 
     learning_rate: float = opt(1e-4, kohya="learning_rate", ge=0)
     """Step size; used for every part that has no rate of its own."""
-    unet_lr: float | None = opt(None, kohya="unet_lr", ge=0)
+    unet_lr: float | None = opt(None, kohya="unet_lr", ge=0, strict=True)
     """Step size of the U-Net; 0 leaves it untrained."""
-    text_encoder_lr: float | None = opt(None, kohya="text_encoder_lr", ge=0)
+    text_encoder_lr: float | None = opt(None, kohya="text_encoder_lr", ge=0, strict=True)
     """Step size of the text encoder; 0 leaves it untrained."""
 
     def rate(self, part: str) -> float:
@@ -30,7 +32,7 @@ class AdamW(_Rates):
 
     name: Literal["adamw"] = "adamw"
     """Optimizer."""
-    betas: tuple[float, float] = opt((0.9, 0.999), "advanced")
+    betas: tuple[Decay, Decay] = opt((0.9, 0.999), "advanced")
     """Decay of the running mean and of the running square of the gradient."""
     eps: float = opt(1e-8, "expert", gt=0)
     """Added to the denominator."""
@@ -52,7 +54,7 @@ class Prodigy(_Rates):
     """Optimizer."""
     learning_rate: float = opt(1.0, kohya="learning_rate", ge=0)
     """A factor on the step size that Prodigy finds; leave it at 1."""
-    betas: tuple[float, float] = opt((0.9, 0.999), "advanced")
+    betas: tuple[Decay, Decay] = opt((0.9, 0.999), "advanced")
     """Decay of the running mean and of the running square of the gradient."""
     weight_decay: float = opt(0.0, "advanced", ge=0)
     """Decoupled decay."""

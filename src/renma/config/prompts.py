@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import Field
+
 from renma.config._base import Section
 from renma.config.load import read_toml, validate
 from renma.config.train import SampleConfig, Sampler
@@ -29,11 +31,11 @@ class Prompt(Section):
 
     text: str
     negative: str = ""
-    width: int | None = None
-    height: int | None = None
-    seed: int | None = None
-    scale: float = 7.5
-    steps: int = 20
+    width: int | None = Field(None, ge=64, le=8192, multiple_of=8)
+    height: int | None = Field(None, ge=64, le=8192, multiple_of=8)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    scale: float = Field(7.5, ge=1, le=1000)
+    steps: int = Field(20, ge=1, le=1000)
     sampler: Sampler = "ddim"
 
 

@@ -12,7 +12,7 @@ from renma.config._base import Section, default_tag, opt
 class _Warmup(Section):
     """Warm-up that every schedule can start with."""
 
-    warmup_steps: int | float = opt(0, kohya="lr_warmup_steps", ge=0)
+    warmup_steps: int | float = opt(0, kohya="lr_warmup_steps", ge=0, strict=None)
     """Steps of linear rise from 0; a number below 1 is a share of all steps."""
 
     def warmup(self, total: int) -> int:

@@ -42,7 +42,8 @@ class _RunSource(Section):
 
     @model_validator(mode="after")
     def _needs_one(self) -> _RunSource:
-        if self.run is None and self.dataset_config is None:
+        again = getattr(self, "resume", False) and getattr(self, "out", None)
+        if self.run is None and self.dataset_config is None and not again:
             raise UserError(
                 "nothing says what to train",
                 remedy="Give a run.toml, or a data set file with --dataset-config.",

@@ -19,7 +19,7 @@ class TrainConfig(Section):
 
     max_steps: int = opt(1600, kohya="max_train_steps", ge=1)
     """Optimizer steps of the whole run."""
-    max_epochs: int | None = opt(None, kohya="max_train_epochs", ge=1)
+    max_epochs: int | None = opt(None, kohya="max_train_epochs", ge=1, strict=True)
     """Epochs of the whole run; decides instead of `max_steps` when given."""
     seed: int = opt(42, kohya="seed", ge=0)
     """The number that every random draw follows from."""

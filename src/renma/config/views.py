@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tomlkit
 from pydantic import BaseModel
@@ -227,6 +227,8 @@ def _is_tag(field: FieldInfo) -> bool:
 
 def _type(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
     if origin is Literal:
         *most, last = [f"`{_toml(value)}`" for value in arguments]
         return f"{', '.join(most)} or {last}" if most else last

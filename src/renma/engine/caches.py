@@ -34,11 +34,15 @@ class Wanted:
     fit: Fit
     flip: bool
 
-    def key(self, vae_hash: str) -> str:
-        """Returns the digest of everything that determines the latents."""
+    def key(self, maker: str) -> str:
+        """Returns the digest of everything that determines the latents.
+
+        Args:
+            maker: the VAE's hash and the kind of device it computes on.
+        """
         fit, background = self.fit, self.item.subset.background
         size = (fit.width, fit.height, *fit.resized, *fit.crop)
-        return digest([VERSION, vae_hash, self.item.digest, *size, *background, self.flip])
+        return digest([VERSION, maker, self.item.digest, *size, *background, self.flip])
 
 
 class Latents:
@@ -52,31 +56,34 @@ class Latents:
     def __init__(self, family: Family, store: Store | None = None) -> None:
         self.family = family
         self.store = store or Store("latents", ".safetensors")
+        device = next(family.parts()["vae"].parameters()).device.type
+        self._maker = f"{family.hashes['vae']} {device}"
+        # neighbours in a batch change the last bits on a CPU, where equal runs are promised
+        self._batch = 1 if device == "cpu" else 4
         self._kept: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def prepare(self, wanted: Sequence[Wanted], progress: Progress, batch_size: int = 4) -> int:
-        """Encodes what is missing, in batches of like size, and returns how many that were.
+    def prepare(self, wanted: Sequence[Wanted], progress: Progress) -> int:
+        """Encodes what is missing and returns how many that were.
 
         Raises:
             UserError: a picture whose latents are not finite, by name.
         """
-        vae = self.family.hashes["vae"]
-        keys = {entry.key(vae): entry for entry in wanted}
+        keys = {entry.key(self._maker): entry for entry in wanted}
         missing = [entry for key, entry in keys.items() if not self._load(key)]
         done = len(keys) - len(missing)
         progress(done, len(keys))
-        for group in _alike(missing, batch_size):
-            self._encode(group, vae)
+        for group in _alike(missing, self._batch):
+            self._encode(group)
             done += len(group)
             progress(done, len(keys))
         return len(missing)
 
     def get(self, wanted: Wanted) -> tuple[Tensor, Tensor]:
         """Returns (mean, deviation) of one picture, each (channels, h, w)."""
-        return self._kept[wanted.key(self.family.hashes["vae"])]
+        return self._kept[wanted.key(self._maker)]
 
     @torch.inference_mode()
-    def _encode(self, group: Sequence[Wanted], vae_hash: str) -> None:
+    def _encode(self, group: Sequence[Wanted]) -> None:
         arrays = [load_fitted(w.item, w.fit, w.item.subset) for w in group]
         pixels = torch.stack([torch.from_numpy(a).permute(2, 0, 1) for a in arrays])
         pixels = torch.stack(
@@ -86,11 +93,10 @@ class Latents:
         for entry, m, d in zip(group, mean.cpu(), deviation.cpu(), strict=True):
             if not (m.isfinite().all() and d.isfinite().all()):
                 raise UserError("the VAE turns this picture into NaN", where=entry.item.path)
-            key = entry.key(vae_hash)
+            key = entry.key(self._maker)
             tensors = {"mean": m.clone(), "std": d.clone()}
-            self.store.put(
-                key, lambda path, t=tensors: path.write_bytes(safetensors.serialize(t, {}))
-            )
+            data = safetensors.serialize(tensors, {"sha256": safetensors.payload_hash(tensors)})
+            self.store.put(key, lambda path, d=data: path.write_bytes(d))
             self._kept[key] = (tensors["mean"], tensors["std"])
 
     def _load(self, key: str) -> bool:
@@ -100,11 +106,15 @@ class Latents:
         if not path.exists():
             return False
         try:
-            tensors = safetensors.read_tensors(path)
-        except UserError:  # a damaged entry is made anew
-            path.unlink()
+            metadata = safetensors.read_header(path)[1]
+            tensors = {name: t.clone() for name, t in safetensors.read_tensors(path).items()}
+        except UserError:
+            tensors, metadata = {}, {}
+        whole = tensors.keys() == {"mean", "std"}
+        if not whole or safetensors.payload_hash(tensors) != metadata.get("sha256"):
+            path.unlink()  # a damaged entry is made anew
             return False
-        self._kept[key] = (tensors["mean"].clone(), tensors["std"].clone())
+        self._kept[key] = (tensors["mean"], tensors["std"])
         return True
 
 
@@ -117,6 +127,7 @@ class TextStates:
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self.limit: int | None = TEXT_VARIANTS
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def prepare(self, captions: Sequence[str], batch_size: int = 16) -> None:
@@ -125,13 +136,17 @@ class TextStates:
         for start in range(0, len(fresh), batch_size):
             self._encode(fresh[start : start + batch_size])
 
+    def keep_all(self) -> None:
+        """Forgets nothing from now on: for when the text encoder leaves."""
+        self.limit = None
+
     def condition(self, captions: Sequence[str]) -> Condition:
         """Returns the states of a batch of captions, (batch, tokens, width)."""
         self.prepare(captions)
         states = torch.stack([self._kept[caption] for caption in captions])
         for caption in captions:
             self._kept.move_to_end(caption)
-        while len(self._kept) > max(TEXT_VARIANTS, len(captions)):
+        while self.limit and len(self._kept) > max(self.limit, len(captions)):
             self._kept.popitem(last=False)
         return Condition(states)
 

@@ -7,7 +7,6 @@ arXiv 2112.10752.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from renma.core.errors import UserError
 from renma.core.store import file_hash
 from renma.families import _base
 from renma.families._folder import component
+from renma.families._sd1_facts import is_sd1, problem
 from renma.formats.diffusers_folder import read_json, weight_file
 from renma.formats.lora_names import layer_key
 
@@ -28,15 +28,8 @@ _ADAPTED_TEXT = ("CLIPAttention", "CLIPMLP")
 
 
 def detect(folder: Path) -> bool:
-    """Says whether a diffusers folder holds a model of this family, from its index alone."""
-    index = read_json(folder / "model_index.json")
-    unet = read_json(folder / "unet" / "config.json")
-    return (
-        "text_encoder" in index
-        and "text_encoder_2" not in index
-        and unet.get("in_channels") == 4
-        and not unet.get("use_linear_projection", False)
-    )
+    """Says whether a diffusers folder holds a model of this family, from its small files alone."""
+    return is_sd1(folder)
 
 
 class Family(_base.Family):
@@ -60,23 +53,19 @@ class Family(_base.Family):
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
         from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+        if reason := problem(folder, clip_skip):
+            raise UserError(reason, where=folder)
         self.folder, self.device, self.dtype, self.clip_skip = folder, device, dtype, clip_skip
         self.vae: Any = component(AutoencoderKL, folder / "vae", device, torch.float32)
         self.unet: Any = component(UNet2DConditionModel, folder / "unet", device, dtype)
         self.text_encoder: Any = _text_encoder(folder / "text_encoder", device, dtype)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
-        _check_schedule(self.scheduler_config, folder)
         self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_size = self.unet.config.sample_size * self.latent_factor
         self.hashes = {
             part: file_hash(weight_file(folder / part)) for part in ("vae", "text_encoder", "unet")
         }
-        layers = self.text_encoder.config.num_hidden_layers
-        if clip_skip > layers:
-            raise UserError(
-                f"model.clip_skip = {clip_skip}, but the text encoder has {layers} layers"
-            )
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Returns the parts still in memory."""
@@ -200,13 +189,3 @@ def _block(path: str, per_block: int) -> str:
     block, layer = int(parts[1]), int(parts[3])
     index = (per_block + 1) * block + layer
     return f"IN{index + 1:02d}" if parts[0] == "down_blocks" else f"OUT{index:02d}"
-
-
-def _check_schedule(config: Mapping[str, Any], folder: Path) -> None:
-    if config.get("prediction_type", "epsilon") != "epsilon":
-        raise UserError(
-            f"predicts '{config['prediction_type']}'; this version trains epsilon models",
-            where=folder,
-        )
-    if config.get("beta_schedule") != "scaled_linear" or config.get("trained_betas"):
-        raise UserError(f"has the noise schedule {json.dumps(config)[:80]}, not SD's", where=folder)

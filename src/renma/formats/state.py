@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from renma.core.errors import UserError
+from renma.core.store import digest
 from renma.formats import safetensors
 
 VERSION = "1"
@@ -30,12 +31,12 @@ def save(folder: Path, step: int, tree: Mapping[str, Any]) -> Path:
         tree: nested dicts and lists of tensors, numbers, texts, None.
     """
     tensors: dict[str, Tensor] = {}
-    skeleton = _pack(tree, tensors)
+    text = json.dumps(_pack(tree, tensors))
     metadata = {
         "renma_state": VERSION,
         "step": str(step),
-        "tree": json.dumps(skeleton),
-        "sha256": safetensors.payload_hash(tensors),
+        "tree": text,
+        "sha256": _checksum(text, str(step), tensors),
     }
     path = folder / f"step-{step:08d}.safetensors"
     safetensors.save(path, tensors, metadata)
@@ -59,11 +60,17 @@ def load(path: Path) -> dict[str, Any]:
     if metadata.get("renma_state") != VERSION:
         raise UserError("is not a state of this version of renma", where=path)
     tensors = {name: tensor.clone() for name, tensor in safetensors.read_tensors(path).items()}
-    if safetensors.payload_hash(tensors) != metadata.get("sha256"):
+    text, step = metadata.get("tree", ""), metadata.get("step", "")
+    if _checksum(text, step, tensors) != metadata.get("sha256"):
         raise UserError("is damaged (its checksum does not fit)", where=path)
-    tree = _unpack(json.loads(metadata["tree"]), tensors)
+    tree = _unpack(json.loads(text), tensors)
     assert isinstance(tree, dict)
     return tree
+
+
+def _checksum(tree: str, step: str, tensors: Mapping[str, Tensor]) -> str:
+    """Returns a hash over everything in the file: counters and scalars as well as tensors."""
+    return digest([tree, step, safetensors.payload_hash(tensors)])
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:

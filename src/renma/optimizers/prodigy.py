@@ -1,6 +1,6 @@
 """Prodigy (Mishchenko and Defazio, arXiv 2306.06101): prodigyopt.
 
-Groups share one estimated step size; their learning rates act as factors on it.
+All groups share one estimated step size and must have the same learning rate.
 """
 
 from __future__ import annotations

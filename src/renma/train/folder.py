@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from renma.config import Run, dump, load_run
-from renma.config.data import Dataset
+from renma.config.data import DataConfig, Dataset
 from renma.core.errors import UserError
+from renma.core.events import read_events
 from renma.core.store import write_text
 
 FREE_TO_CHANGE = (
@@ -20,6 +22,10 @@ FREE_TO_CHANGE = (
     "output.",
 )  # fmt: skip
 """Options that a resumed run may change; they do not touch what was trained so far."""
+
+
+_OF_THE_RUN = ("bad_pictures", "empty_captions", "max_pixels")
+"""Options of ``[data]`` that no data set or folder can have."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,12 @@ class RunFolder:
         return self.path / "state"
 
 
+def begun(folder: RunFolder) -> bool:
+    """Says whether a run got as far as its first step there (a failed start does not count)."""
+    events = folder.events
+    return events.exists() and any(row.get("kind") == "started" for row in read_events(events))
+
+
 def choose(run_file: Path, out: Path | None, resume: bool) -> RunFolder:
     """Returns the folder of the run.
 
@@ -64,18 +76,18 @@ def choose(run_file: Path, out: Path | None, resume: bool) -> RunFolder:
         UserError: the folder already holds a run (and ``--resume`` is not given), or is a file.
     """
     beside = run_file.resolve().parent
-    if out is None and resume and (beside / "events.jsonl").exists():
+    if out is None and resume and begun(RunFolder(beside)):
         return RunFolder(beside)
     if out is None:
-        numbers = [int(p.name) for p in beside.glob("runs/[0-9][0-9][0-9]") if p.is_dir()]
-        last = max(numbers, default=0)
+        found = (p for p in beside.glob("runs/[0-9][0-9][0-9]") if begun(RunFolder(p)))
+        last = max((int(p.name) for p in found), default=0)
         if resume and not last:
             raise UserError("there is no run to resume", where=beside / "runs")
         return RunFolder(beside / "runs" / f"{last if resume else last + 1:03d}")
     if out.exists() and not out.is_dir():
         raise UserError("is a file, not a folder", where=f"--out {out}")
     folder = RunFolder(out)
-    if folder.events.exists() and not resume:
+    if begun(folder) and not resume:
         raise UserError(
             "already holds a run",
             where=out,
@@ -94,7 +106,9 @@ def with_places(run: Run, base: Path, datasets: tuple[Dataset, ...]) -> Run:
         sample = sample.model_copy(update={"prompts_file": str(base / sample.prompts_file)})
     if model.path != "mame":
         model = model.model_copy(update={"path": str(model.folder(base).resolve())})
-    data = run.data.model_copy(update={"datasets": datasets, "train_folder": "", "reg_folder": ""})
+    # every option stands at one level only, so the outer ones go back to their defaults
+    own = {name: getattr(run.data, name) for name in _OF_THE_RUN}
+    data = DataConfig(**own, datasets=datasets)
     return run.model_copy(update={"data": data, "sample": sample, "model": model})
 
 
@@ -117,6 +131,10 @@ def write_run(folder: RunFolder, run: Run, resume: bool) -> None:
                 where=folder.toml,
                 remedy="Start a new run in another folder, or take the change back.",
             )
+    elif folder.toml.exists() and not begun(folder):
+        given = folder.path / "run.given.toml"
+        if not given.exists():  # the user's own file, with its comments
+            write_text(given, folder.toml.read_text(encoding="utf-8-sig"))
     write_text(folder.toml, dump(run))
 
 
@@ -124,36 +142,26 @@ def write_run(folder: RunFolder, run: Run, resume: bool) -> None:
 def locked(folder: RunFolder) -> Iterator[None]:
     """Keeps a second process out of the folder while this one works.
 
+    The system lets go of the lock when the process ends, however it ends.
+
     Raises:
-        UserError: another living process holds it, or the folder cannot be written.
+        UserError: another process holds it, or the folder cannot be written.
     """
-    lock = folder.path / ".lock"
+    lock = FileLock(folder.path / ".lock", timeout=0)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        holder = int(lock.read_text()) if lock.exists() else 0
-    except ValueError:
-        holder = 0
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            "another process is training there", where=folder.path, remedy="Wait, or stop it."
+        ) from None
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=folder.path) from None
-    if holder and holder != os.getpid() and _alive(holder):
-        raise UserError(
-            f"is in use by process {holder}", where=folder.path, remedy="Wait or stop it."
-        )
-    write_text(lock, str(os.getpid()))
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

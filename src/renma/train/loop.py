@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +131,7 @@ class Trainer:
                 "network": self.network.state(),
                 "optimizer": self.optimizer.state_dict(),
                 "counters": vars(self.counters),
-                "fingerprint": self.feed.fingerprint(),
+                "fingerprint": self._fingerprint(),
             }
         )
 
@@ -141,14 +141,21 @@ class Trainer:
         Raises:
             UserError: pictures or captions are not those the run was begun with.
         """
-        if state["fingerprint"] != self.feed.fingerprint():
+        then, now = state["fingerprint"], self._fingerprint()
+        changed = [what for what in now if then.get(what) != now[what]]
+        if changed:
             raise UserError(
-                "cannot resume: pictures or captions have changed since this run began",
+                f"cannot resume: {', '.join(changed)} changed since this run began",
                 remedy="Put them back, or start a new run in another folder.",
             )
         self.network.load_state(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.counters = Counters(**state["counters"])
+
+    def _fingerprint(self) -> dict[str, str]:
+        """Returns digests of what the run depends on beside its options."""
+        model = {f"the base model's {part}": h for part, h in self.family.hashes.items()}
+        return {"pictures or captions": self.feed.fingerprint(), **model}
 
     def _loss(self, batch: Fed) -> tuple[Tensor, list[int]]:
         config = self.run.objective
@@ -205,7 +212,7 @@ class Session:
         """
         trainer, sample = self.trainer, self.trainer.run.sample
         if trainer.counters.step == 0 and sample.at_first:
-            self._preview()
+            self._attempt(self._preview)
         with StopRequest() as stop:
             while trainer.counters.step < trainer.steps:
                 began = time.perf_counter()
@@ -220,7 +227,8 @@ class Session:
                     self.report.event("interrupted", step=step)
                     raise Interrupted(
                         stop.exit_code,
-                        f"stopped after step {step}; go on with --resume --out {self.folder.path}",
+                        f"stopped after step {step}; go on with: renma train --resume --out "
+                        f"{self.folder.path}",
                     )
 
     def _tell(self, result: StepResult, seconds: float) -> None:
@@ -254,33 +262,41 @@ class Session:
             )
 
     def _keep(self, last: bool) -> None:
-        """Saves and draws what is due after this step."""
+        """Saves and draws what is due after this step; the state first, it is what resume needs."""
         step, run = self.trainer.counters.step, self.trainer.run
-        ended = self._epochs_done(step) > self._epochs_done(step - 1)
-        due = {
-            "epoch": ended and _every(run.train.save_every_epochs, self._epochs_done(step)),
-            "step": _every(run.train.save_every_steps, step),
-        }
-        name = run.output.name
-        if last:
-            self._save_lora(f"{name}.safetensors")
-        elif due["epoch"]:
-            self._save_checkpoint(f"{name}-{self._epochs_done(step):06d}.safetensors")
-        elif due["step"]:
-            self._save_checkpoint(f"{name}-step{step:08d}.safetensors")
-        by_epoch = run.sample.every_epochs
-        drawn = ended and _every(by_epoch, self._epochs_done(step)) if by_epoch else False
-        if drawn or (not by_epoch and _every(run.sample.every_steps, step)):
-            self._preview()
+        by_step = _every(run.train.save_every_steps, step, step - 1)
+        by_epoch = self._epoch_due(run.train.save_every_epochs)
         minutes = run.train.state_every_minutes
         overdue = minutes and time.monotonic() - self._saved_at > 60 * minutes
-        if last or any(due.values()) or overdue:
+        if last:
             self._save_state()
+            self.save_final()
+        elif by_step or by_epoch or overdue:
+            self._attempt(self._save_state)
+        if by_epoch and not last:
+            name = f"{run.output.name}-{by_epoch:06d}.safetensors"
+            self._attempt(lambda: self._save_lora(name))
+        if by_step and not last:
+            name_of_step = f"{run.output.name}-step{step:08d}.safetensors"
+            self._attempt(lambda: self._save_lora(name_of_step))
+        every = run.sample.every_epochs
+        if self._epoch_due(every) if every else _every(run.sample.every_steps, step, step - 1):
+            self._attempt(self._preview)
 
-    def _save_checkpoint(self, name: str) -> None:
-        """Saves on the way; what cannot be saved now is said, and training goes on."""
+    def save_final(self) -> None:
+        """Writes the LoRA under the run's own name."""
+        self._save_lora(f"{self.trainer.run.output.name}.safetensors")
+
+    def _epoch_due(self, every: int) -> int:
+        """Returns the epoch that was completed in this step if one of every n is, else 0."""
+        step = self.trainer.counters.step
+        done = self._epochs_done(step)
+        return done // every * every if _every(every, done, self._epochs_done(step - 1)) else 0
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Does what training can go on without for now; a failure is said and not fatal."""
         try:
-            self._save_lora(name)
+            action()
         except UserError as error:
             self.report.event("warned", text=error.line())
 
@@ -316,5 +332,6 @@ class Session:
         return self.trainer.prepared.order.locate(step * accumulation)[0]
 
 
-def _every(n: int, count: int) -> bool:
-    return n > 0 and count > 0 and count % n == 0
+def _every(n: int, count: int, before: int) -> bool:
+    """Says whether a multiple of n lies after ``before`` and not after ``count``."""
+    return n > 0 and count // n > before // n

@@ -11,17 +11,28 @@ from renma.data.folder import ScannedSet
 
 def oddities(run: Run, sets: Sequence[ScannedSet], steps: int) -> tuple[str, ...]:
     """Returns one line for each oddity; none of them stops the run."""
-    return (*_training(run, steps), *_captions(sets), *_buckets(sets), *_prior(run, sets))
+    named = bool(run.data.datasets)
+    rooms = (_rates(run, steps), _saving(run, steps), _captions(sets, named), _buckets(sets))
+    return tuple(text for room in (*rooms, _prior(run, sets)) for text in room)
 
 
-def _training(run: Run, steps: int) -> Iterator[str]:
-    train, optimizer, sample = run.train, run.optimizer, run.sample
+def _rates(run: Run, steps: int) -> Iterator[str]:
+    train, optimizer = run.train, run.optimizer
     if optimizer.text_encoder_lr is not None and not train.text_encoder:
         yield "optimizer.text_encoder_lr has no effect: train.text_encoder is false."
     if optimizer.unet_lr is not None and not train.unet:
         yield "optimizer.unet_lr has no effect: train.unet is false."
     if isinstance(optimizer, Prodigy) and max(map(optimizer.rate, ("unet", "text_encoder"))) < 0.1:
         yield "optimizer: prodigy finds the step size itself; a learning rate near 1 is meant."
+    warmup = getattr(run.schedule, "warmup", None)
+    if warmup and warmup(steps) >= steps:
+        yield f"schedule.warmup_steps: the warm-up takes all of the {steps} steps."
+    if run.adapter.alpha > 4 * run.adapter.rank:
+        yield f"adapter: alpha / rank = {run.adapter.alpha / run.adapter.rank:g} is a strong scale."
+
+
+def _saving(run: Run, steps: int) -> Iterator[str]:
+    train, sample = run.train, run.sample
     if train.max_epochs is not None and "max_steps" in train.model_fields_set:
         yield f"train.max_steps has no effect: max_epochs decides ({steps} steps)."
     if train.save_every_steps > steps:
@@ -34,18 +45,16 @@ def _training(run: Run, steps: int) -> Iterator[str]:
         yield "sample.every_steps or every_epochs has no effect: there are no sample.prompts."
     if sample.every_steps and sample.every_epochs:
         yield "sample.every_steps has no effect: every_epochs wins."
-    if run.adapter.alpha > 4 * run.adapter.rank:
-        yield f"adapter: alpha / rank = {run.adapter.alpha / run.adapter.rank:g} is a strong scale."
 
 
-def _captions(sets: Sequence[ScannedSet]) -> Iterator[str]:
+def _captions(sets: Sequence[ScannedSet], named: bool) -> Iterator[str]:
     for scanned in sets:
         for subset in scanned.dataset.subsets:
             tags_move = subset.shuffle_caption or subset.caption_tag_dropout_rate
             if subset.keep_tokens and not tags_move:
                 yield f"keep_tokens has no effect in {subset.image_dir}: captions are not shuffled."
             captioned = [i.captioned for i in scanned.items if i.subset == subset]
-            if subset.class_tokens and captioned and all(captioned) and not subset.is_reg:
+            if named and subset.class_tokens and captioned and all(captioned):
                 yield (
                     f"class_tokens '{subset.class_tokens}' have no effect in {subset.image_dir}: "
                     "every picture has a caption."

@@ -18,6 +18,7 @@ from renma.data import folder as folders
 from renma.data.buckets import validate_sizes
 from renma.data.order import Order
 from renma.data.summary import summarise
+from renma.families._sd1_facts import problem
 from renma.formats.diffusers_folder import read_json, weight_file
 from renma.formats.safetensors import read_header
 from renma.train.oddities import oddities
@@ -73,7 +74,7 @@ def prepare(run: Run, base: Path) -> Prepared:
     Raises:
         UserError: anything that would stop the run later.
     """
-    trained_parts(run)
+    _check_rates(run)
     prompts(run.sample, base)
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
@@ -81,7 +82,10 @@ def prepare(run: Run, base: Path) -> Prepared:
     scan = folders.scan(datasets, run.data)
     order = Order(scan.sets, run.train.seed)
     summary = summarise(scan, order)
-    model = _Model.read(run.model.folder(base))
+    place = run.model.folder(base)
+    if reason := problem(place, run.model.clip_skip):
+        raise UserError(reason, where=place)
+    model = _Model.read(place)
     steps = total_steps(run, order)
     plan, flops = _costs(run, scan, order, model, steps)
     odd = (*scan.warnings, *summary.get("warnings", ()), *oddities(run, scan.sets, steps))
@@ -110,6 +114,20 @@ def trained_parts(run: Run) -> tuple[str, ...]:
             remedy="Set train.unet = true and optimizer.learning_rate.",
         )
     return parts
+
+
+def _check_rates(run: Run) -> None:
+    """Refuses learning rates that the optimizer cannot have.
+
+    Raises:
+        UserError: Prodigy with two rates, or nothing to train.
+    """
+    rates = {part: run.optimizer.rate(part) for part in trained_parts(run)}
+    if run.optimizer.name == "prodigy" and len(set(rates.values())) > 1:
+        raise UserError(
+            f"prodigy needs one learning rate for all parts, not {rates}",
+            remedy="Leave optimizer.unet_lr and text_encoder_lr out.",
+        )
 
 
 def remember_speed(flops: float, seconds: float, precision: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,11 @@ def _full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> d
     resolution = "x".join(map(str, first.resolution))
     values: dict[str, Any] = {
         **_training_facts(run, prepared, progress),
-        **_caption_facts(run),
+        **_caption_facts(prepared),
+        "ss_datasets": json.dumps(_datasets(prepared), ensure_ascii=False),
         "ss_output_name": run.output.name,
         "ss_sd_model_name": "mame" if run.model.path == "mame" else Path(run.model.path).name,
-        "ss_new_sd_model_hash": family.hashes["unet"],
+        "renma_base_unet_hash": family.hashes["unet"],
         "ss_new_vae_hash": family.hashes["vae"],
         "ss_clip_skip": run.model.clip_skip if run.model.clip_skip > 1 else None,
         "ss_resolution": f"({first.resolution[0]}, {first.resolution[1]})",
@@ -89,7 +91,7 @@ def _full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> d
         "ss_bucket_no_upscale": first.bucket_no_upscale,
         "ss_min_bucket_reso": first.min_bucket_reso,
         "ss_max_bucket_reso": first.max_bucket_reso,
-        "ss_bucket_info": json.dumps({"buckets": prepared.plan.buckets}),
+        "ss_bucket_info": json.dumps(_bucket_info(prepared, 0)),
         "ss_dataset_dirs": json.dumps(summary["dataset_dirs"], ensure_ascii=False),
         "ss_reg_dataset_dirs": json.dumps(summary.get("reg_dataset_dirs", {}), ensure_ascii=False),
         "ss_tag_frequency": json.dumps(summary["tag_frequency"], ensure_ascii=False),
@@ -109,14 +111,14 @@ def _full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> d
 
 def _training_facts(run: Run, prepared: Prepared, progress: Progress) -> dict[str, Any]:
     parts, plan, optimizer = trained_parts(run), prepared.plan, run.optimizer
-    warmup = getattr(run.schedule, "warmup_steps", 0)
+    warmup = getattr(run.schedule, "warmup", None)
     batch = prepared.scan.sets[0].dataset.batch_size
     return {
         "ss_seed": run.train.seed,
         "ss_steps": progress.step,
         "ss_epoch": progress.epoch,
         "ss_max_train_steps": progress.steps,
-        "ss_num_epochs": max(1, round(plan.epochs)),
+        "ss_num_epochs": math.ceil(plan.epochs),
         "ss_num_train_images": prepared.summary["train_showings"],
         "ss_num_reg_images": prepared.summary["reg_showings"],
         "ss_num_validation_images": 0,
@@ -129,7 +131,7 @@ def _training_facts(run: Run, prepared: Prepared, progress: Progress) -> dict[st
         "ss_unet_lr": optimizer.rate("unet") if "unet" in parts else None,
         "ss_text_encoder_lr": optimizer.rate("text_encoder") if "text_encoder" in parts else None,
         "ss_lr_scheduler": run.schedule.name,
-        "ss_lr_warmup_steps": warmup,
+        "ss_lr_warmup_steps": warmup(progress.steps) if warmup else 0,
         "ss_optimizer": optimizer.name,
         "ss_max_grad_norm": run.train.max_grad_norm,
         "ss_mixed_precision": {"fp32": "no", "bf16": "bf16"}[run.train.precision],
@@ -141,18 +143,63 @@ def _training_facts(run: Run, prepared: Prepared, progress: Progress) -> dict[st
     }
 
 
-def _caption_facts(run: Run) -> dict[str, Any]:
-    data = run.data
+def _caption_facts(prepared: Prepared) -> dict[str, Any]:
+    """Returns the caption options of the first training folder; ss_datasets has them all."""
+    first = next(
+        item.subset for s in prepared.scan.sets for item in s.items if not item.subset.is_reg
+    )
     return {
-        "ss_shuffle_caption": data.shuffle_caption,
-        "ss_keep_tokens": data.keep_tokens,
-        "ss_flip_aug": data.flip_aug,
+        "ss_shuffle_caption": first.shuffle_caption,
+        "ss_keep_tokens": first.keep_tokens,
+        "ss_flip_aug": first.flip_aug,
         "ss_color_aug": False,
         "ss_random_crop": False,
-        "ss_caption_dropout_rate": data.caption_dropout_rate,
-        "ss_caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
-        "ss_caption_tag_dropout_rate": data.caption_tag_dropout_rate,
+        "ss_caption_dropout_rate": first.caption_dropout_rate,
+        "ss_caption_dropout_every_n_epochs": first.caption_dropout_every_n_epochs,
+        "ss_caption_tag_dropout_rate": first.caption_tag_dropout_rate,
     }
+
+
+def _bucket_info(prepared: Prepared, set_index: int) -> dict[str, Any]:
+    """Returns kohya's bucket table: running number to resolution and showings of an epoch."""
+    counts: dict[tuple[int, int], int] = {}
+    for batch in prepared.order.epoch(0):
+        if batch.set_index == set_index:
+            counts[batch.size] = counts.get(batch.size, 0) + len(batch.showings)
+    buckets = {
+        str(i): {"resolution": list(size), "count": counts[size]}
+        for i, size in enumerate(sorted(counts))
+    }
+    return {"buckets": buckets}
+
+
+def _datasets(prepared: Prepared) -> list[dict[str, Any]]:
+    """Returns kohya's list of data sets, folders by their own names only."""
+    rows = []
+    for index, scanned in enumerate(prepared.scan.sets):
+        dataset = scanned.dataset
+        counts = {s.image_dir: 0 for s in dataset.subsets}
+        for item in scanned.items:
+            counts[item.subset.image_dir] += 1
+        subsets = [
+            {
+                **s.model_dump(mode="json"),
+                "image_dir": Path(s.image_dir).name,
+                "img_count": counts[s.image_dir],
+            }
+            for s in dataset.subsets
+        ]
+        rows.append(
+            {
+                "is_dreambooth": True,
+                "batch_size_per_device": dataset.batch_size,
+                "resolution": list(dataset.resolution),
+                "enable_bucket": dataset.enable_bucket,
+                "bucket_info": _bucket_info(prepared, index),
+                "subsets": subsets,
+            }
+        )
+    return rows
 
 
 def without_places(run: Run) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from renma.config import Run, read_toml, set_values, validate
 from renma.config.dataset_toml import read_dataset_toml
@@ -40,5 +41,19 @@ def load(run: Path | None, dataset_config: Path | None, assignments: Iterable[st
         raw = {**raw, "data": read_dataset_toml(dataset_config)}
         file = dataset_config
     assignments = tuple(assignments)
-    checked = validate(Run, set_values(raw, assignments), file, assignments)
+    raw = set_values(raw, assignments)
+    _clear_levels(raw, assignments)
+    checked = validate(Run, raw, file, assignments)
     return Source(checked, file.resolve().parent, file)
+
+
+def _clear_levels(raw: dict[str, Any], assignments: Iterable[str]) -> None:
+    """Lets ``--set data.KEY=...`` hold for every data set and folder, whatever they say."""
+    for assignment in assignments:
+        section, _, key = assignment.partition("=")[0].strip().partition(".")
+        data = raw.get("data")
+        if section != "data" or not isinstance(data, dict):
+            continue
+        for dataset in data.get("datasets", []):
+            for level in (dataset, *dataset.get("subsets", [])):
+                level.pop(key, None)

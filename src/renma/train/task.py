@@ -19,7 +19,10 @@ def run(options: TrainOptions, report: Report) -> None:
         UserError: a mistake in the run, its pictures or its folder.
         Interrupted: a signal stopped it after its state was saved.
     """
-    source = load(options.run, options.dataset_config, options.set)
+    file = options.run
+    if file is None and options.dataset_config is None and options.out is not None:
+        file = options.out / "run.toml"  # `--resume --out DIR` is all that a run needs to go on
+    source = load(file, options.dataset_config, options.set)
     folder = choose(source.file, options.out, options.resume)
     prepared = prepare(source.run, source.base)
     with locked(folder):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -60,8 +62,8 @@ def train(
     trainer = _trainer(source, prepared, family, previews, report)
     if resume:
         _resume(trainer, folder, report)
-    if trainer.counters.step >= trainer.steps:
-        report.line(f"nothing to do: all {trainer.steps} steps are done in {folder.path}")
+    session = Session(trainer, folder, previews, report)
+    if _complete(session, folder, report):
         return
     _started(trainer, prepared, report)
     board = (
@@ -70,13 +72,36 @@ def train(
         else None
     )
     try:
-        Session(trainer, folder, previews, board or report).go()
+        session.report = board or report
+        session.go()
     finally:
         if board:
             board.close()
     _finished(
         folder, prepared, run.train.precision, began, f"{run.output.name}.safetensors", report
     )
+
+
+def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
+    """Says whether the run is over; a final file that is missing is written again.
+
+    Raises:
+        UserError: more steps are done than the run now asks for.
+    """
+    trainer = session.trainer
+    done, steps = trainer.counters.step, trainer.steps
+    if done > steps:
+        raise UserError(
+            f"{done} steps are done already, more than train.max_steps = {steps}",
+            where=folder.path,
+            remedy="The checkpoints lie in lora/; or start a new run in another folder.",
+        )
+    if done < steps:
+        return False
+    if not (folder.lora / f"{trainer.run.output.name}.safetensors").exists():
+        session.save_final()
+    report.line(f"nothing to do: all {steps} steps are done in {folder.path}")
+    return True
 
 
 def _trainer(
@@ -99,6 +124,7 @@ def _trainer(
         text.prepare([*(feed.fixed_captions() or []), *previews.words()])
     network = Network.fresh(family, run.adapter, run.train.seed, parts)
     if text is not None and feed.fixed_captions() is not None:
+        text.keep_all()
         family.release("text_encoder")
     if not previews.shots:
         family.release("vae")
@@ -164,12 +190,18 @@ def _finished(
     # the first steps warm caches up; a run of fewer tells nothing about speed
     if len(times) > 10:
         remember_speed(prepared.flops, statistics.median(times[3:]), precision)
-    earlier = [row["seconds"] for row in rows if row["kind"] == "stopped"]
     report.event(
         "finished",
         steps=prepared.plan.steps,
-        seconds=round(time.monotonic() - began + sum(earlier), 1),
+        seconds=round(time.monotonic() - began + _earlier(rows), 1),
         peak_memory_mib=peak_mib(),
         path=str(Path("lora") / name),
     )
     report.line(f"the LoRA: {folder.lora / name}")
+
+
+def _earlier(rows: list[dict[str, Any]]) -> float:
+    """Returns the seconds of the sessions before this one, from their first to their last event."""
+    starts = [i for i, row in enumerate(rows) if row["kind"] == "started"]
+    sessions = itertools.pairwise(starts)
+    return sum(rows[end - 1]["time"] - rows[start]["time"] for start, end in sessions)
