@@ -33,16 +33,17 @@ def test_commands_run_in_their_order(readme: Path, tmp_path: Path, monkeypatch, 
     for index, colour in enumerate(("red", "blue")):
         Image.new("RGB", (128, 128), colour).save(f"my-pictures/{index}.png")
         Path(f"my-pictures/{index}.txt").write_text(f"yourname, {colour}")
-    shutil.copytree(ROOT / "src/renma/assets/mame", "models/stable-diffusion-v1-5")
+    shutil.copytree(ROOT / "src/renma/assets/mame", "models/my-sd15")
     Path("settings.toml").write_text(
         "[[datasets]]\nresolution = 128\n[[datasets.subsets]]\nimage_dir = 'my-pictures'\n"
+        "caption_extension = '.txt'\n"
     )
     ran = []
     for words in commands(readme):
         if words[0] == "cp":
             for picture in sorted(Path("my-pictures").iterdir()):
                 shutil.copy(picture, words[-1])
-        elif words[0] == "renma":
+        elif words[0] == "renma":  # the rest is make and the activation of .venv
             short = ["--set", "train.max_steps=2", "--set", "train.tensorboard=false"]
             extra = short if words[1] == "train" else []
             assert main([*words[1:], *extra]) == 0, (words, capsys.readouterr().err)

@@ -59,7 +59,7 @@ def test_order_is_kept_when_sizes_are_mixed(reader: AttributeReader):
     pictures = training_pictures("character")[0][:3] + training_pictures("style")[0][:2]
     pictures[1] = pictures[1].resize((160, 96))
     styles = [reading["style"].label for reading in reader.read(pictures)]
-    assert styles == ["adventurer"] * 3 + ["pixel-art"] * 2
+    assert styles == ["adventurer"] * 3 + ["lorelei"] * 2
     assert reader.read([]) == []
 
 

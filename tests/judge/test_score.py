@@ -91,7 +91,7 @@ def test_nothing_is_invented_where_nothing_can_be_read(
     toml = finished / "run.toml"
     text = toml.read_text()
     for change, reason in (
-        (text.replace('{ hair = "pink", skin = "light" }', "{}"), "attributes is empty"),
+        (text.replace('{ hair = "pink", skin = "light" }', "{}"), "nobody said what to look for"),
         (text + '[model]\npath = "/models/other"\n', "another model"),
     ):
         toml.write_text(change)

@@ -120,7 +120,7 @@ def _translate(
         if name in known:
             chosen = next(part for part in first["loc"] if _is_tag(part, first["loc"], model))
             return UserError(f"'{key}' means nothing to '{chosen}'", where=where)
-        hint = did_you_mean(name, known) or _elsewhere(name, model)
+        hint = _elsewhere(name, model) or did_you_mean(name, known) or _kohya(name, model)
         return UserError(f"unknown key '{key}'", where=where, remedy=hint or _list(known))
     if first["type"] == "missing":
         return UserError(f"'{key}' is missing", where=where, remedy="It has no default.")
@@ -229,6 +229,19 @@ def _elsewhere(key: str, model: type[Section]) -> str:
     for section in model.model_fields:
         if key in known_keys(model, [section]):
             return f"It belongs into [{section}]."
+    return ""
+
+
+def _kohya(key: str, model: type[Section]) -> str:
+    """Says what an option of sd-scripts is called here."""
+    if key in ("general", "datasets"):
+        return "A data set file of sd-scripts is given with --dataset-config."
+    for section in model.model_fields:
+        for part in _submodels(model, section):
+            for name, field in part.model_fields.items():
+                extra = field.json_schema_extra
+                if isinstance(extra, dict) and extra.get("kohya") == key:
+                    return f"It is called {section}.{name} here."
     return ""
 
 

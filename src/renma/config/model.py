@@ -33,7 +33,8 @@ class ModelConfig(Section):
             raise UserError(
                 "is a single file; this version reads diffusers folders",
                 where=folder,
-                remedy="Convert it: StableDiffusionPipeline.from_single_file(...).",
+                remedy="Convert it once, in Python: from diffusers import StableDiffusionPipeline; "
+                f"StableDiffusionPipeline.from_single_file('{self.path}').save_pretrained('model').",
             )
         if not folder.is_dir():
             raise UserError(

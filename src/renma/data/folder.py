@@ -250,9 +250,19 @@ def _items(subset: Subset, data: DataConfig, notes: Notes) -> list[Item]:
         caption = subset.class_tokens if text is None else text
         row = (path, look.width, look.height, caption, text is not None, subset, file_hash(path))
         found.append(Item(*row))
-    if bare := sum(not item.captioned for item in found) * (not subset.class_tokens):
-        notes.add(_without_caption(folder, bare, subset.caption_extension))
+    _note_missing(folder, subset, found, notes)
     return found
+
+
+def _note_missing(folder: Path, subset: Subset, found: list[Item], notes: Notes) -> None:
+    """Names what a user may think is trained and is not: captions, inner folders."""
+    # a folder without any captions is trained on its name on purpose (class and identifier)
+    bare = sum(not item.captioned for item in found)
+    if bare and (bare < len(found) or not subset.class_tokens):
+        notes.add(_without_caption(folder, bare, subset))
+    for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        if _picture_names(_listing(inner)[0]):
+            notes.add("not used, folders inside a picture folder are not searched", inner)
 
 
 def _no_pictures(folder: Path) -> UserError:
@@ -267,11 +277,13 @@ def _no_pictures(folder: Path) -> UserError:
     return UserError("holds no pictures", where=shown(folder), remedy=f"Known endings: {endings}.")
 
 
-def _without_caption(folder: Path, count: int, extension: str) -> str:
+def _without_caption(folder: Path, count: int, subset: Subset) -> str:
+    extension = subset.caption_extension
     others = {".txt", ".caption"} - {extension}
     near = [e for e in sorted(others) if any(p.suffix == e for p in folder.iterdir())]
     hint = f" There are {near[0]} files: set caption_extension." if near else ""
-    return f"{count} pictures in {folder} have no caption ({extension}) and no class_tokens.{hint}"
+    used = f"'{subset.class_tokens}' is used" if subset.class_tokens else "and no class_tokens"
+    return f"{count} pictures in {folder} have no caption ({extension}), {used}.{hint}"
 
 
 def _caption(path: Path | None, subset: Subset, data: DataConfig, notes: Notes) -> str | None:

@@ -85,7 +85,11 @@ def unscorable(folder: RunRecord) -> str:
             "stands on another model. Compare checkpoints by eye in the grid."
         )
     if not run.judge.attributes:
-        return "[judge] attributes is empty, so nobody said what to look for."
+        return (
+            "nobody said what to look for. Write attributes into [judge] of the run's run.toml, "
+            'such as hair_colour = "pink" (the reader knows style, hair, hair_colour, skin, eyes, '
+            "eyewear, mouth, facial_hair, clothes, background). The grid shows the rest."
+        )
     if not run.judge.trigger_prompts:
         return "[judge] trigger_prompts is empty, so there is nothing to draw."
     return ""

@@ -112,30 +112,37 @@ def with_places(run: Run, base: Path, datasets: tuple[Dataset, ...]) -> Run:
     return run.model_copy(update={"data": data, "sample": sample, "model": model})
 
 
-def write_run(folder: RunFolder, run: Run, resume: bool) -> None:
+def write_run(folder: RunFolder, run: Run, resume: bool) -> tuple[str, ...]:
     """Writes run.toml, after checking a resumed run against the one that was begun.
+
+    Returns:
+        What a resumed run changes, a line each (``train.max_steps: 20 -> 240``).
 
     Raises:
         UserError: an option differs that decides what was trained so far.
     """
     if resume and folder.toml.exists():
         before, now = _flat(load_run(folder.toml).model_dump()), _flat(run.model_dump())
-        changed = [
-            f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
+        changes = {
+            key: f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(FREE_TO_CHANGE)
-        ]
+            if before.get(key) != now.get(key)
+        }
+        changed = [text for key, text in changes.items() if not key.startswith(FREE_TO_CHANGE)]
         if changed:
             raise UserError(
                 f"cannot resume with other options ({'; '.join(changed[:5])})",
                 where=folder.toml,
                 remedy="Start a new run in another folder, or take the change back.",
             )
-    elif folder.toml.exists() and not begun(folder):
+        write_text(folder.toml, dump(run))
+        return tuple(changes.values())
+    if folder.toml.exists() and not begun(folder):
         given = folder.path / "run.given.toml"
         if not given.exists():  # the user's own file, with its comments
             write_text(given, folder.toml.read_text(encoding="utf-8-sig"))
     write_text(folder.toml, dump(run))
+    return ()
 
 
 @contextmanager

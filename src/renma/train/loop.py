@@ -188,10 +188,10 @@ class Trainer:
             counters.skipped += 1
             return
         counters.bad_in_a_row = 0
-        before = counters.loss_average
-        counters.loss_average = (
-            result.loss if before is None else AVERAGE * before + (1 - AVERAGE) * result.loss
-        )
+        # the plain mean at first, so that the first loss does not weigh on the next fifty
+        decay = min(AVERAGE, 1 - 1 / (counters.step - counters.skipped))
+        before = counters.loss_average or 0.0
+        counters.loss_average = decay * before + (1 - decay) * result.loss
 
 
 class Session:

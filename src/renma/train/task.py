@@ -28,9 +28,11 @@ def run(options: TrainOptions, report: Report) -> None:
     with locked(folder):
         datasets = tuple(scanned.dataset for scanned in prepared.scan.sets)
         complete = with_places(source.run, source.base, datasets)
-        write_run(folder, complete, options.resume)
+        changes = write_run(folder, complete, options.resume)
         log = EventLog(folder.events, report)
         try:
+            for text in changes:
+                log.event("warned", text=f"resumed with a changed option, {text}")
             from renma.train.work import train
 
             train(Source(complete, folder.path, folder.toml), folder, prepared, options.resume, log)

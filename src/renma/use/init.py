@@ -116,11 +116,11 @@ def _for_mame(*, reg: bool) -> Values:
             "shuffle_caption": True,
             "keep_tokens": 1,
         },
-        "adapter": {"algo": "lora", "rank": 8, "alpha": 8.0},
+        "adapter": {"algo": "lora", "rank": 16, "alpha": 16.0},
         # a trigger such as aa12 is new to the text encoder, which therefore learns faster
         "optimizer": {"name": "adamw", "learning_rate": 1e-3, "text_encoder_lr": 3e-3},
         "schedule": {"name": "constant_with_warmup", "warmup_steps": 0.05},
-        "train": {"max_steps": 300, "save_every_steps": 100, "seed": 42},
+        "train": {"max_steps": 400, "save_every_steps": 100, "seed": 42},
         "sample": {"every_steps": 100, "scale": 4.0},
     }
 

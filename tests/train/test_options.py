@@ -1,0 +1,194 @@
+"""Options of a run reach what they are for: precision, layers, threads, memory, recomputation."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from renma.config.model import ModelConfig
+from renma.config.tasks import TrainOptions
+from renma.core.events import Silent, read_events
+from renma.engine.model import load_family
+from renma.train import task, work
+from renma.train.loop import Trainer
+
+
+def train(project: Path, out: str, *values: str) -> list[dict]:
+    """Trains and returns the events."""
+    options = TrainOptions(run=project / "run.toml", set=values, out=project / out)
+    task.run(options, Silent())
+    return list(read_events(project / out / "events.jsonl"))
+
+
+def losses(rows: list[dict]) -> list[float]:
+    return [row["loss"] for row in rows if row["kind"] == "step"]
+
+
+@pytest.fixture
+def at_steps(monkeypatch) -> Callable[[Callable[[Trainer], None]], None]:
+    """Calls a function with the trainer before each step of the runs that follow."""
+
+    def start(look: Callable[[Trainer], None]) -> None:
+        step = Trainer.step
+
+        def watched(self: Trainer):
+            look(self)
+            return step(self)
+
+        monkeypatch.setattr(Trainer, "step", watched)
+
+    return start
+
+
+@pytest.fixture
+def lopsided(project: Path) -> Path:
+    """The project with pictures that are not their own mirror image."""
+    for path in project.rglob("*.png"):
+        picture = Image.open(path).convert("RGB")
+        picture.paste("orange", (0, 0, 20, 64))
+        picture.save(path)
+    return project
+
+
+WITH_EFFECT = (
+    "model.clip_skip=2", "train.precision=bf16", "data.flip_aug=true",
+    "data.caption_dropout_rate=1", "data.caption_tag_dropout_rate=0.9",
+    "objective.noise_offset=0.1", "objective.min_snr_gamma=5", "objective.prior_loss_weight=0.5",
+    "optimizer.weight_decay=100", "optimizer.betas=[0.1, 0.2]", "adapter.alpha=1",
+)  # fmt: skip
+
+
+def test_options_have_an_effect_and_a_sane_one(lopsided: Path):
+    """Other losses than without it, but of the same size."""
+    steps = "train.max_steps=3"
+    plain = losses(train(lopsided, "a", steps))
+    for number, value in enumerate(WITH_EFFECT):
+        changed = losses(train(lopsided, f"b{number}", steps, value))
+        assert changed != plain, value
+        assert all(loss < 2 * before for loss, before in zip(changed, plain, strict=True)), value
+
+
+def test_bf16_computes_in_bf16_and_trains_in_fp32(project: Path, at_steps):
+    seen = []
+    at_steps(
+        lambda one: seen.append(
+            {
+                "model": {p.dtype for m in one.family.parts().values() for p in m.parameters()},
+                "network": {p.dtype for p in one.trained},
+            }
+        )
+    )
+    rough = losses(train(project, "a", "train.precision=bf16"))
+    assert seen[-1] == {"model": {torch.bfloat16}, "network": {torch.float32}}
+    exact = losses(train(project, "b"))
+    assert seen[-1] == {"model": {torch.float32}, "network": {torch.float32}}
+    assert all(a != b for a, b in zip(rough, exact, strict=True))
+    assert rough == pytest.approx(exact, rel=0.05)
+
+
+def test_clip_skip_takes_the_layer_counted_from_the_end(mame):
+    """Skip 2 is the last but one layer's output through the final norm, computed by hand."""
+    skipping = load_family(ModelConfig(clip_skip=2), device="cpu")
+    prompt = ["aa12, smile"]
+    states = skipping.encode_text(prompt).states
+    encoder = mame.parts()["text_encoder"]
+    inner = getattr(encoder, "text_model", encoder)
+    seen = []
+    handle = inner.encoder.layers[-2].register_forward_hook(lambda m, i, o: seen.append(o))
+    last = mame.encode_text(prompt).states
+    handle.remove()
+    layer = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
+    expected = inner.final_layer_norm(layer)
+    torch.testing.assert_close(states, expected)
+    assert not torch.allclose(states, last, atol=1e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_run_uses_the_threads_it_is_told_to(project: Path, at_steps, threads: int):
+    seen = []
+    at_steps(lambda one: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        rows = train(project, "a", f"train.threads={threads}", "train.max_steps=1")
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
+    assert next(r["threads"] for r in rows if r["kind"] == "started") == threads
+
+
+PREVIEW = ("sample.prompts=['aa12 --s 1']", "sample.at_first=true")
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ((), {"text_encoder"}),
+        (("train.text_encoder=false", "data.shuffle_caption=false"), set()),
+        (("train.text_encoder=false", "data.shuffle_caption=true"), {"text_encoder"}),
+        (("train.text_encoder=false", "data.shuffle_caption=false", *PREVIEW), {"vae"}),
+        (PREVIEW, {"text_encoder", "vae"}),
+    ],
+    ids=["trained", "frozen", "frozen+shuffled", "frozen+previews", "trained+previews"],
+)
+def test_parts_that_have_done_their_work_leave_memory(
+    project: Path, at_steps, monkeypatch, values, kept: set[str]
+):
+    known: dict[str, weakref.ref] = {}
+
+    def watched(*args, **options):
+        family = load_family(*args, **options)
+        known.update({name: weakref.ref(part) for name, part in family.parts().items()})
+        return family
+
+    monkeypatch.setattr(work, "load_family", watched)
+    alive = []
+
+    def look(one: Trainer) -> None:
+        gc.collect()
+        alive.append({name for name, part in known.items() if part() is not None})
+        assert set(one.family.parts()) == alive[-1]
+
+    at_steps(look)
+    train(project, "a", "train.max_steps=1", *values)
+    assert alive == [{"unet", *kept}]
+
+
+# inside CLIP's layers: transformers checkpoints a layer's forward, its hooks stay outside
+RECOMPUTED = ("BasicTransformerBlock", "ResnetBlock2D", "CLIPMLP")
+
+
+@pytest.mark.parametrize("previews", [(), PREVIEW], ids=["plain", "after a preview"])
+def test_gradient_checkpointing_computes_blocks_twice(project: Path, at_steps, previews):
+    """Forwards of blocks during steps; a preview switches recomputing off and on again."""
+    calls: Counter[str] = Counter()
+    hooked = []
+
+    def look(one: Trainer) -> None:
+        if one in hooked:
+            return
+        hooked.append(one)
+        for part in one.family.parts().values():
+            for module in part.modules():
+                if type(module).__name__ in RECOMPUTED:
+                    name = type(module).__name__
+                    module.register_forward_pre_hook(lambda *_, n=name: calls.update([n]))
+
+    at_steps(look)
+    values = ("train.max_steps=2", *previews)
+    train(project, "a", *values)
+    once = Counter(calls)
+    assert all(once[name] > 0 for name in RECOMPUTED)
+    calls.clear()
+    train(project, "b", *values, "train.gradient_checkpointing=true")
+    assert calls["BasicTransformerBlock"] == 2 * once["BasicTransformerBlock"]
+    assert calls["CLIPMLP"] == 2 * once["CLIPMLP"]
+    # diffusers computes the first block of the middle once
+    assert calls["ResnetBlock2D"] > 1.8 * once["ResnetBlock2D"]

@@ -1,0 +1,132 @@
+"""Resume crossed with the options that draw at random or leave parts out; signals, then resume."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from renma.config.tasks import TrainOptions
+from renma.core.errors import Interrupted
+from renma.core.events import Silent, read_events
+from renma.formats import state
+from renma.train import task
+from renma.train.loop import Trainer
+
+
+def train(project: Path, out: str, *values: str, resume: bool = False) -> Path:
+    options = TrainOptions(run=project / "run.toml", set=values, out=project / out, resume=resume)
+    task.run(options, Silent())
+    return project / out
+
+
+def final(folder: Path) -> bytes:
+    return (folder / "lora" / "lora.safetensors").read_bytes()
+
+
+def told(folder: Path) -> list[dict]:
+    """The step events without what the clock says."""
+    rows = [row for row in read_events(folder / "events.jsonl") if row["kind"] == "step"]
+    return [{k: v for k, v in row.items() if k not in {"time", "seconds"}} for row in rows]
+
+
+@pytest.fixture
+def lopsided(project: Path) -> Path:
+    """The project with pictures that are not their own mirror image."""
+    for path in project.rglob("*.png"):
+        picture = Image.open(path).convert("RGB")
+        picture.paste("orange", (0, 0, 20, 64))
+        picture.save(path)
+    return project
+
+
+CROSSED = {
+    "flip": ("data.flip_aug=true",),
+    "caption dropout": ("data.caption_dropout_rate=0.5", "data.caption_tag_dropout_rate=0.3"),
+    "bf16": ("train.precision=bf16",),
+    "no text encoder": ("train.text_encoder=false",),
+    "no text encoder, captions cached": ("train.text_encoder=false", "data.shuffle_caption=false"),
+    "noise offset": ("objective.noise_offset=0.1", "objective.min_snr_gamma=5"),
+    "checkpointing": ("train.gradient_checkpointing=true",),
+    "all": (
+        "data.flip_aug=true", "data.caption_dropout_rate=0.3", "objective.noise_offset=0.1",
+        "train.precision=bf16", "optimizer.name=prodigy", "schedule.name=cosine",
+        "train.gradient_accumulation_steps=2",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CROSSED)
+def test_resume_is_bit_identical(lopsided: Path, name: str):
+    """The run is taken back to its middle and goes on: same file, same events of each step."""
+    values = (*CROSSED[name], "train.max_steps=4")
+    out = train(lopsided, "a", *values)
+    straight, events = final(out), told(out)
+    (out / "lora" / "lora.safetensors").unlink()
+    newest = sorted((out / "state").iterdir())[-1]
+    assert newest.stem == "step-00000004"
+    newest.unlink()
+    train(lopsided, "a", *values, resume=True)
+    again = told(out)[4:]
+    assert [row["step"] for row in again] == [3, 4]
+    assert again == events[2:]  # loss, running mean, rates, gradient: to the last digit
+    assert final(out) == straight
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_step_and_resume_gives_the_same_bytes(
+    project: Path, monkeypatch, number: signal.Signals, code: int
+):
+    """The signal comes in the middle of step 3; nothing else has saved a state before."""
+    values = ("train.max_steps=6", "train.save_every_steps=0")
+    straight = train(project, "a", *values)
+    step, before = Trainer.step, signal.getsignal(number)
+
+    def interrupted(self: Trainer):
+        if self.counters.step == 2:
+            os.kill(os.getpid(), number)
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        with pytest.raises(Interrupted, match="--resume") as caught:
+            train(project, "b", *values)
+    assert caught.value.exit_code == code
+    assert signal.getsignal(number) == before
+    out = project / "b"
+    assert [path.stem for path in (out / "state").iterdir()] == ["step-00000003"]
+    assert not (out / "lora").exists()
+    train(project, "b", *values, resume=True)
+    assert told(out) == told(straight)
+    assert final(out) == final(straight)
+
+
+def test_counters_come_back_whole(project: Path, monkeypatch):
+    """Skipped steps and the row of bad ones count on after a resume."""
+    kept: list[dict] = []
+    step = Trainer.step
+
+    def marked(self: Trainer):
+        if self.counters.step == 1:
+            self.counters.bad_in_a_row, self.counters.skipped = 0, 5
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", marked)
+        out = train(project, "a", "train.max_steps=4")
+    newest = sorted((out / "state").iterdir())[-1]
+    assert state.load(newest)["counters"]["skipped"] == 5
+    newest.unlink()
+
+    def noted(self: Trainer):
+        kept.append(dict(vars(self.counters)))
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", noted)
+    train(project, "a", "train.max_steps=4", resume=True)
+    assert kept[0]["step"] == 2
+    assert kept[0]["skipped"] == 5
+    assert kept[0]["loss_average"] == told(out)[1]["loss_average"]
