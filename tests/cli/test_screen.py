@@ -113,3 +113,15 @@ def test_events_that_are_not_for_people_are_passed_over(clock):
     screen.event("started", step=0)
     screen.event("stopped", seconds=1)
     assert out.getvalue() == ""
+
+
+def test_second_round_has_a_pace_of_its_own():
+    """A grid after an hour of training is not called slow because previews were drawn before."""
+    now = iter([0.0, 10.0, 3600.0, 3601.0])
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=200), clock=lambda: next(now))
+    for done in (2, 4):
+        screen.event("sampling", done=done, total=4)
+    for done in (2, 4):
+        screen.event("sampling", done=done, total=4)
+    assert "sampling 4/4  2.0/s" in out.getvalue().splitlines()[-1]

@@ -34,12 +34,12 @@ CREDITS = {
     "pixel-art": ("Pixel Art", "DiceBear", "CC0 1.0", "1198754108850888330"),
 }
 CORE_SECONDS = {
-    "drawing": "16,200 pictures, 350 a second",
-    "VAE": "4,000 steps of 32 crops of 64 px (or 8 pictures), 0.95 core-seconds each",
-    "encoding, round trips": "14,400 encoded, 4,800 decoded again",
-    "classifier": "1,800 steps of 48, 0.5 core-seconds each",
-    "text encoder": "250 steps of 128 captions, 0.46 core-seconds each at most",
-    "U-Net": "7,200 steps of 48, 0.79 core-seconds each (61 pictures a second and core)",
+    "drawing": "16,200 pictures, 350 a second with two processes: 90 core-seconds",
+    "VAE": "4,000 steps of 32 crops of 64 px (or 8 pictures), 0.97 each: 3,880",
+    "encoding, round trips": "14,400 pictures encoded, 4,800 decoded again: 460",
+    "attribute reader": "1,800 steps of 48 pictures, 0.46 each: 830",
+    "text encoder": "250 steps of 128 captions, 0.24 each: 60",
+    "U-Net": "7,200 steps of 48, 0.72 each (67 pictures a second and core): 5,160",
 }
 
 
@@ -157,15 +157,16 @@ TRAINING = """\
 
 {made}
 
-Steps are fixed in `tools/mame/budget.py`. What they cost on CPU was measured stage by stage, in CPU
-seconds of one thread on a busy machine (AMD EPYC, PyTorch 2.13):
+Steps are fixed in `tools/mame/budget.py`, so that a GPU gives what two CPU cores would. What they
+cost there was measured stage by stage, in CPU seconds of one thread (AMD EPYC, PyTorch 2.13):
 
-| stage | work |
+| stage | work and core-seconds |
 |---|---|
 {rows}
 
-Together about 11,000 core-seconds: 92 minutes on two cores if both are always busy. This is a sum
-of measured parts, not a measured run from beginning to end.
+Together 10,480 core-seconds, 87 minutes on two cores if both are always busy. That is a sum of
+measured parts: the whole was not yet run from beginning to end on CPU, and two threads of one
+process never share the work perfectly.
 
 Loss: min-SNR 5, extra weight on mouths and eyes, 10 % empty captions, 15 % with tags left out, half
 shuffled; low-frequency noise and steps leaning to the noisy end (see `tools/mame/unet.py` for why).

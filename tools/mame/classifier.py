@@ -175,5 +175,6 @@ def write_reader(reader: AttributeReader, folder: Path, facts: dict[str, Any]) -
         for key, value in reader.net.state_dict().items()
     }
     save_file(tensors, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(0o644)
     table = {"heads": {k: list(v) for k, v in reader.heads.items()}, "accuracy": facts}
     (folder / "heads.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

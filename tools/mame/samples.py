@@ -24,7 +24,22 @@ ASSETS = Path(__file__).parents[2] / "src" / "renma" / "assets"
 CHARACTER = {"hair": "braid", "hair_colour": "pink", "skin": "tan", "eyewear": "glasses"}
 OWN_TAGS = {"braid", "pink hair", "tan skin", "glasses"}
 SHAPES = ["square"] * 10 + ["tall", "wide"] * 2
-STYLE = "pixel-art"
+STYLE = "lorelei"
+HAIR = {
+    "variant15": "long hair",
+    "variant23": "long hair, bangs",
+    "variant35": "long hair, wavy hair",
+    "variant19": "bob cut",
+    "variant05": "curly hair",
+    "variant26": "double bun",
+    "variant38": "hair bun",
+    "variant33": "ponytail",
+    "variant27": "mohawk",
+    "variant03": "short hair",
+    "variant04": "short hair, swept hair",
+}
+EYEWEAR = {"variant01": "round glasses", "variant02": "sunglasses", "variant04": "glasses"}
+"""Variants of the held-out style, named by looking at them."""
 
 
 def main() -> None:
@@ -34,8 +49,8 @@ def main() -> None:
     options = parser.parse_args()
     for name in ("character", "style"):
         shutil.rmtree(options.out / name, ignore_errors=True)
-    make_character(options.out / "character", options.mame)
     make_style(options.out / "style")
+    make_character(options.out / "character", options.mame)
 
 
 def save(picture: Image.Image, caption: str, folder: Path, name: str) -> None:
@@ -124,12 +139,12 @@ def class_pictures(mame: Path, count: int) -> list[tuple[Image.Image, str]]:
 def make_style(folder: Path) -> None:
     """Write the style set: every tag is kept, the trigger stands for the manner alone."""
     for i in range(24):
-        picture, caption = pixel_person(i)
+        picture, caption = lorelei_person(i)
         save(picture, f"zs7, {caption}", folder / "train" / "10_zs7 style", f"{i:02d}")
     describe(
         folder,
         {
-            "title": "A drawing style that mame has never seen: pixel art",
+            "title": "A drawing style that mame has never seen: lorelei",
             "trigger": "zs7",
             "class_prompt": "person, short hair, brown hair, light skin, smile, blue background",
             "attributes": {"style": STYLE},
@@ -142,39 +157,36 @@ def make_style(folder: Path) -> None:
             "captions": "trigger first, all other tags kept (the style is what is left over)",
             "provenance": "drawn with DiceBear 10 (tools/mame/samples.py)",
             "licence": "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/",
-            "attribution": "“Pixel Art” by DiceBear, "
-            "https://www.figma.com/community/file/1198754108850888330",
+            "attribution": "Remix of “Lorelei” by Lisa Wischofsky, "
+            "https://www.figma.com/community/file/1198749693280469639",
         },
     )
 
 
-def pixel_person(number: int) -> tuple[Image.Image, str]:
+def lorelei_person(number: int) -> tuple[Image.Image, str]:
     """Return a picture in the held-out style and its tags."""
     rng = random.Random(f"zs7{number}")
     palettes = avatar.table()["colours"]
     colour = {key: rng.choice(list(palette)) for key, palette in palettes.items()}
-    hair = rng.choice(["long", "short"])
+    hair = list(HAIR)[number % len(HAIR)]
     mouth = rng.choice(["happy", "sad"])
-    eyewear = rng.choice(["", "", "", "light", "dark"])
+    eyewear = rng.choice([*EYEWEAR, "", "", "", ""])
     options = {
         "seed": f"zs7{number}",
-        "hairVariant": [f"{hair}{rng.randint(1, 20):02d}"],
-        "mouthVariant": [f"{mouth}{rng.randint(1, 10):02d}"],
+        "hairVariant": [hair],
+        "headVariant": ["variant03"],
+        "mouthVariant": [f"{mouth}{rng.randint(1, 9):02d}"],
         "glassesProbability": 100 if eyewear else 0,
-        "glassesVariant": [f"{eyewear or 'light'}{rng.randint(1, 7):02d}"],
-        "beardProbability": 0,
-        "hatProbability": 0,
-        "accessoriesProbability": 0,
+        "glassesVariant": [eyewear or "variant01"],
         "hairColor": [palettes["hair"][colour["hair"]]],
         "skinColor": [palettes["skin"][colour["skin"]]],
-        "clothingColor": [palettes["clothes"][colour["clothes"]]],
     }
-    tags = ["person", f"{hair} hair", f"{colour['hair']} hair", f"{colour['skin']} skin"]
-    tags += [{"light": "glasses", "dark": "sunglasses"}[eyewear]] if eyewear else []
-    tags += ["smile" if mouth == "happy" else "frown"]
-    tags += [f"{colour['clothes']} clothes", f"{colour['background']} background"]
-    box = (0.0, 0.0, 1.0, 1.0)
+    options |= {f"{part}Probability": 0 for part in ("beard", "hairAccessories", "freckles")}
+    tags = ["person", HAIR[hair], f"{colour['hair']} hair", f"{colour['skin']} skin"]
+    tags += [EYEWEAR[eyewear]] if eyewear else []
+    tags += ["smile" if mouth == "happy" else "frown", f"{colour['background']} background"]
     ground = palettes["background"][colour["background"]]
+    box = (0.06, 0.06, 0.88, 0.88)
     return avatar.rasterise(STYLE, options, box, "square", ground), ", ".join(tags)
 
 

@@ -51,7 +51,7 @@ def run(options: DemoOptions, report: Report) -> None:
     report.line("Try next:")
     report.line("  renma init my-lora                       your own pictures")
     report.line("  renma init my-style --sample style       a drawing style instead of a character")
-    report.line(f"  renma train {toml} --set adapter.rank=16 --out {folder}-rank16")
+    report.line(f"  renma train {toml} --set adapter.rank=32 --out {folder}-rank32")
 
 
 def _task(module: str, options: Section, report: Report) -> None:

@@ -57,6 +57,7 @@ class Screen:
         self._console = console or Console(highlight=False)
         self._clock = clock
         self._paces: dict[str, Pace] = {}
+        self._done: dict[str, int] = {}
         self._bars: dict[str, TaskID] = {}
         self._progress: Progress | None = None
         self._shown = {
@@ -104,8 +105,9 @@ class Screen:
         self.line(f"finished{time_taken}" + (f": {data['path']}" if "path" in data else ""))
 
     def _advance(self, what: str, done: int, total: int, facts: str) -> None:
-        if done <= 1 or what not in self._paces:
+        if done <= self._done.get(what, 0) or what not in self._paces:  # it begins anew
             self._paces[what] = Pace(self._clock)
+        self._done[what] = done
         pace = self._paces[what].at(done, total)
         facts = ", ".join(part for part in (facts, pace) if part)
         if self._console.is_terminal:
