@@ -39,9 +39,10 @@ def main() -> None:
     table: dict[str, Any] = {}
     for kind in arguments.kinds:
         scores = {seed: score(kind, seed, arguments.work) for seed in arguments.seeds}
+        first = arguments.work / f"{kind}-{arguments.seeds[0]}"
+        renma("grid", str(first))
         table[kind] = {"seeds": scores, **summary(list(scores.values()))}
         print(kind, json.dumps(table[kind]["mean"]), flush=True)
-        first = arguments.work / f"{kind}-{arguments.seeds[0]}"
         shutil.copy(first / "grid.png", arguments.out / f"{kind}.png")
         (arguments.out / "likeness.json").write_text(json.dumps(table, indent=2) + "\n")
 
@@ -57,7 +58,6 @@ def score(kind: str, seed: int, work: Path) -> dict[str, float]:
         assignments = [f"train.seed={seed}", "train.save_every_steps=0", *values]
         options = [word for value in assignments for word in ("--set", value)]
         renma("train", str(folder / "run.toml"), *options, "--out", str(folder))
-        renma("grid", str(folder))
         renma("judge", str(folder))
     row = json.loads(result.read_text(encoding="utf-8"))
     return {field: row[field] for field in FIELDS}

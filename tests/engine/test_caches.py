@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def test_another_background_is_another_entry(picture: Path, mame, tmp_path: Path
         assert latents.prepare([entry], lambda done, total: None) == 1
         expected = encoded(mame, laid_upon(picture, colour))
         torch.testing.assert_close(latents.get(entry)[0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_another_vae_is_another_entry(picture: Path, mame, tmp_path: Path):
+    """The entries of one model do not serve another with other weights."""
+    store = Store("latents", ".safetensors", tmp_path / "cache")
+    other = copy.copy(mame)
+    other.hashes = {**mame.hashes, "vae": "of other weights"}
+    made = [Latents(f, store).prepare([wanted(picture)], lambda d, t: None) for f in (mame, other)]
+    assert made == [1, 1]
 
 
 def test_latents_on_disk_are_not_encoded_again_and_equal(picture: Path, mame, tmp_path: Path):

@@ -48,7 +48,6 @@ def test_folder_holds_everything(project: Path):
     assert (out / "run.toml").exists()
     assert any((out / "state").iterdir())
     assert not list(out.rglob("*.part"))
-    assert not (out / ".lock").exists()
 
 
 def test_adapters_have_moved_and_the_base_has_not(project: Path):

@@ -167,8 +167,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()  # the file stays: removing it could split the lock between two others
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
