@@ -15,6 +15,7 @@ from renma.config.views import LEVELS
 from renma.core.errors import UserError
 
 SHARE = st.floats(0, 1)
+DECAY = st.floats(0, 1, exclude_max=True)
 COUNT = st.integers(1, 10_000)
 RATE = st.floats(0, 10)
 TEXT = st.text(max_size=20)
@@ -50,7 +51,7 @@ RATES = {"learning_rate": RATE, "unet_lr": RATE}
 OPTIMIZERS = st.one_of(
     some(**RATES, eps=st.floats(1e-12, 1)),
     chosen("adamw8bit", weight_decay=RATE),
-    chosen("prodigy", betas=st.tuples(SHARE, SHARE).map(list)),
+    chosen("prodigy", betas=st.tuples(DECAY, DECAY).map(list)),
 )
 SCHEDULES = st.one_of(
     st.just({}),
