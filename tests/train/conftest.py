@@ -41,6 +41,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def lopsided(project: Path) -> Path:
+    """The project with pictures that are not their own mirror image."""
+    for path in project.rglob("*.png"):
+        picture = Image.open(path).convert("RGB")
+        picture.paste("orange", (0, 0, 20, 64))
+        picture.save(path)
+    return project
+
+
 def draw(folder: Path, colours: list[str], caption: str) -> None:
     """Draws one picture for each colour, the first one wide."""
     folder.mkdir(parents=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from renma.config.model import ModelConfig
 from renma.config.tasks import TrainOptions
@@ -45,16 +44,6 @@ def at_steps(monkeypatch) -> Callable[[Callable[[Trainer], None]], None]:
         monkeypatch.setattr(Trainer, "step", watched)
 
     return start
-
-
-@pytest.fixture
-def lopsided(project: Path) -> Path:
-    """The project with pictures that are not their own mirror image."""
-    for path in project.rglob("*.png"):
-        picture = Image.open(path).convert("RGB")
-        picture.paste("orange", (0, 0, 20, 64))
-        picture.save(path)
-    return project
 
 
 WITH_EFFECT = (

@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from renma.config.tasks import TrainOptions
 from renma.core.errors import Interrupted
@@ -31,16 +30,6 @@ def told(folder: Path) -> list[dict]:
     """The step events without what the clock says."""
     rows = [row for row in read_events(folder / "events.jsonl") if row["kind"] == "step"]
     return [{k: v for k, v in row.items() if k not in {"time", "seconds"}} for row in rows]
-
-
-@pytest.fixture
-def lopsided(project: Path) -> Path:
-    """The project with pictures that are not their own mirror image."""
-    for path in project.rglob("*.png"):
-        picture = Image.open(path).convert("RGB")
-        picture.paste("orange", (0, 0, 20, 64))
-        picture.save(path)
-    return project
 
 
 CROSSED = {
