@@ -112,8 +112,8 @@ def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
     from renma.config.optimizer import AdamW
     from renma.config.train import ObjectiveConfig
     from renma.diffusion.noise import NoiseSchedule
-    from renma.engine.attach import Network
     from renma.engine.model import load_family
+    from renma.engine.network import Network
     from renma.train.objectives import denoise
 
     torch.set_num_threads(os.cpu_count() or 1)

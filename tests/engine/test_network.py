@@ -10,8 +10,9 @@ import torch
 
 from renma.config.adapter import Lora
 from renma.config.estimate import adaptable, parameters
+from renma.config.layer_table import choose, slots
 from renma.core.errors import UserError
-from renma.engine.attach import Network
+from renma.engine.network import Network
 from renma.engine.sample import Shot, denoise
 from renma.formats import safetensors
 from renma.formats.diffusers_folder import weight_file
@@ -23,7 +24,7 @@ SHOT = Shot("person, pink hair, smile", negative="frown", seed=3, steps=4, scale
 def network(mame):
     found = Network.fresh(mame, Lora(rank=4, alpha=2), 0, ("unet", "text_encoder"))
     generator = torch.Generator().manual_seed(1)
-    for _, adapter in found.members.values():
+    for adapter in (member.adapter for member in found.members.values()):
         adapter.up.data.copy_(torch.randn(adapter.up.shape, generator=generator) * 0.05)
     return found
 
@@ -49,9 +50,10 @@ def test_strengths_of_unet_and_text_encoder_are_separate(mame, network):
 
 def test_two_networks_add_up(mame, network):
     other = Network.fresh(mame, Lora(rank=2, alpha=2), 9, ("unet",))
-    for _, adapter in other.members.values():
+    for adapter in (member.adapter for member in other.members.values()):
         adapter.up.data.fill_(0.01)
-    target, adapter = next(iter(other.members.values()))
+    member = next(iter(other.members.values()))
+    target, adapter = member.target, member.adapter
     name = next(iter(other.members))
     x = (
         torch.randn(1, 3, adapter.spec.inputs)
@@ -60,7 +62,9 @@ def test_two_networks_add_up(mame, network):
     )
     with torch.no_grad(), network.at(), other.at(unet=0.5):
         both = target.layer(x)
-    weight, bias = network.members[name][1].apply_weight(target.layer.weight, target.layer.bias)
+    weight, bias = network.members[name].adapter.apply_weight(
+        target.layer.weight, target.layer.bias
+    )
     weight, bias = adapter.apply_weight(weight, bias, 0.5)
     torch.testing.assert_close(both, adapter.spec.apply(x, weight, bias), rtol=1e-4, atol=1e-5)
 
@@ -156,7 +160,9 @@ def test_damaged_lora_is_refused_by_name(mame, network, tmp_path: Path, damage):
     tensors = {k: v for k, v in network.tensors().items() if k.startswith(f"{name}.")}
     tensors |= {f"{name}.{suffix}": tensor for suffix, tensor in damage.items()}
     safetensors.save(tmp_path / "x.safetensors", tensors, {})
-    with pytest.raises(UserError, match=rf"x.safetensors: '{name}' is damaged"):
+    with pytest.raises(
+        UserError, match=rf"x.safetensors: '{name}.*' (cannot be used|has no numbers)"
+    ):
         Network.from_file(mame, tmp_path / "x.safetensors")
 
 
@@ -166,18 +172,13 @@ def test_names_and_shapes_of_a_real_kohya_file_on_the_full_sd15_shape():
         pytest.skip("the header of a real kohya file is not beside this checkout")
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    from renma.families.sd1 import _layers_inside
-    from renma.formats.lora_names import layer_key
-
     with torch.device("meta"):
         unet = UNet2DConditionModel(
             sample_size=64, cross_attention_dim=768, attention_head_dim=8,
             block_out_channels=(320, 640, 1280, 1280),
         )  # fmt: skip
-    ours = {
-        layer_key("unet", path): tuple(layer.weight.shape)
-        for path, layer in _layers_inside(unet, ("Transformer2DModel",))
-    }
+    shapes = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
+    ours = {slot.name: slot.shape for slot, _, _ in choose(Lora(), slots(shapes))}
     theirs = json.loads(facts.read_text())["tensors"]
     names = theirs if isinstance(theirs, dict) else {row["name"]: row for row in theirs}
     expected = {n.split(".")[0] for n in names if n.startswith("lora_unet_")}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -111,11 +113,93 @@ def test_reading_into_a_precision_equals_casting(tmp_path: Path, dtype: torch.dt
         assert torch.equal(read[name], expected)
 
 
-def test_real_files_from_the_wild_are_read():
-    folder = Path(__file__).parents[3] / "shared" / "real-loras"
-    if not folder.exists():
-        pytest.skip("the real LoRA files are not beside this checkout")
-    for path in folder.glob("*.safetensors"):
+def row(shape: object = (4,), place: object = (0, 16), dtype: object = "F32") -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": place}
+
+
+def raw(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+NUMBERS = b"\0" * 16
+HOSTILE = {
+    "the same name twice": raw(f'{{"x": {json.dumps(row())}, "x": {json.dumps(row())}}}') + NUMBERS,
+    "metadata twice": raw(f'{{"__metadata__": {{}}, "__metadata__": {{}}, "x": {json.dumps(row())}}}') + NUMBERS,
+    "the same metadata key twice": raw(f'{{"__metadata__": {{"a": "1", "a": "2"}}, "x": {json.dumps(row())}}}') + NUMBERS,
+    "metadata that is no text": header({"__metadata__": {"a": 1}, "x": row()}) + NUMBERS,
+    "overlap": header({"x": row(), "y": row()}) + NUMBERS,
+    "partial overlap": header({"x": row((3,), (0, 12)), "y": row((2,), (8, 16))}) + NUMBERS,
+    "hole": header({"x": row((2,), (0, 8)), "y": row((1,), (12, 16))}) + NUMBERS,
+    "hole at the start": header({"x": row((3,), (4, 16))}) + NUMBERS,
+    "bytes left over": header({"x": row()}) + NUMBERS + b"\0",
+    "past the end": header({"x": row((8,), (0, 32))}) + NUMBERS,
+    "shape and size differ": header({"x": row((5,))}) + NUMBERS,
+    "negative shape": header({"x": row((-1, -4))}) + NUMBERS,
+    "shape beyond any number": header({"x": row([2**40, 2**40, 4])}) + NUMBERS,
+    "shape of fractions": header({"x": row((4.0,))}) + NUMBERS,
+    "shape of truths": header({"x": row((True, 4))}) + NUMBERS,
+    "a thousand axes": header({"x": row([1] * 1000 + [4])}) + NUMBERS,
+    "complex numbers": header({"x": row((2,), dtype="C64")}) + NUMBERS,
+    "unknown type": header({"x": row(dtype="F99")}) + NUMBERS,
+    "type that is a list": header({"x": row(dtype=["F32"])}) + NUMBERS,
+    "newline in a name": header({"a\nb": row()}) + NUMBERS,
+    "escape in a name": header({"a\x1b[2Jb": row()}) + NUMBERS,
+    "right-to-left override in a name": header({"a\u202eb": row()}) + NUMBERS,
+    "a name of 64 kB": header({"x" * 65536: row()}) + NUMBERS,
+    "200 000 empty tensors": header({f"t{i}": row((0,), (0, 0)) for i in range(200_000)}),
+    "not UTF-8": struct.pack("<Q", 2) + b"\xff\xfe",
+    "a picture": b"\x89PNG\r\n\x1a\n" + b"\0" * 64,
+    "a zip": b"PK\x03\x04" + b"\0" * 64,
+    "a pickle": b"\x80\x04\x95" + b"\0" * 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_files_are_refused_at_once(tmp_path: Path, what: str):
+    path = tmp_path / "hostile.safetensors"
+    path.write_bytes(HOSTILE[what])
+    start = time.process_time()
+    with pytest.raises(UserError) as caught:
+        safetensors.read_header(path)
+    assert time.process_time() - start < 1
+    line = caught.value.line()
+    assert "hostile.safetensors" in line
+    assert line.isprintable()
+    assert len(line) < 400
+
+
+def test_a_huge_header_is_not_read(tmp_path: Path):
+    path = tmp_path / "huge.safetensors"
+    with path.open("wb") as file:  # a sparse file: 90 MB of metadata on no disk
+        file.write(struct.pack("<Q", 90_000_000))
+        file.truncate(100_000_000)
+    start = time.process_time()
+    with pytest.raises(UserError, match="90,000,000"):
+        safetensors.read_header(path)
+    assert time.process_time() - start < 0.1
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    for name, words in (
+        ("pipe", "no ordinary file"),
+        ("folder", "folder"),
+        ("none", "no such file"),
+    ):
+        with pytest.raises(UserError, match=words):
+            safetensors.read_header(tmp_path / f"{name}.safetensors")
+
+
+def test_names_that_look_like_paths_stay_names(tmp_path: Path):
+    path = tmp_path / "x.safetensors"
+    safetensors.save(path, {"../../etc/x": torch.ones(2)}, {})
+    assert list(safetensors.read_tensors(path)) == ["../../etc/x"]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_real_files_from_the_wild_are_read(reference: Path):
+    for path in (reference / "real-loras").glob("*.safetensors"):
         tensors = safetensors.read_tensors(path)
         assert len(tensors) == 256
         assert set(safetensors.read_header(path)[0]) == set(tensors)

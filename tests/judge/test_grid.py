@@ -16,7 +16,7 @@ from PIL import Image
 from renma.config.adapter import Lora
 from renma.config.tasks import GridOptions
 from renma.core.errors import UserError
-from renma.engine.attach import Network
+from renma.engine.network import Network
 from renma.engine.sample import Shot, draw
 from renma.formats import safetensors
 from renma.judge import axes, grid

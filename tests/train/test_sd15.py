@@ -11,8 +11,8 @@ import torch
 from renma.config.model import ModelConfig
 from renma.config.tasks import TrainOptions
 from renma.core.events import Silent
-from renma.engine.attach import Network
 from renma.engine.model import load_family
+from renma.engine.network import Network
 from renma.engine.sample import Shot, denoise
 from renma.formats import safetensors
 from renma.train import task

@@ -15,8 +15,8 @@ from renma.config import load_run
 from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
-from renma.engine.attach import Network
 from renma.engine.caches import Latents
+from renma.engine.network import Network
 from renma.train import task
 from renma.train.feed import Fed, Feed
 from renma.train.loop import Trainer
@@ -116,7 +116,10 @@ def test_the_first_step_moves_each_part_by_its_rate(project: Path, mame):
     """Adam's first step is the rate itself wherever the gradient is far above eps."""
     values = ("optimizer.unet_lr=2e-3", "optimizer.text_encoder_lr=5e-4")
     with trainer(project, mame, *values, "optimizer.weight_decay=0") as one:
-        before = {p: [x.detach().clone() for x in one.network.parameters(p)] for p in one.parts}
+        before = {
+            p: [x.detach().clone() for x in one.network.parameters(p)]
+            for p in trained_parts(one.run)
+        }
         one.step()
         for name, rate in {"unet": 2e-3, "text_encoder": 5e-4}.items():
             now = [x.detach() for x in one.network.parameters(name)]

@@ -195,9 +195,9 @@ def test_second_run_into_a_folder_is_refused(project: Path):
 def test_accumulated_batches_equal_a_large_one(project: Path):
     """Two batches of one, averaged, give the gradient of their batch of two."""
     from renma.config import load_run
-    from renma.engine.attach import Network
     from renma.engine.caches import Latents
     from renma.engine.model import load_family
+    from renma.engine.network import Network
     from renma.train.feed import Feed
     from renma.train.loop import Trainer
     from renma.train.plan import prepare
@@ -217,7 +217,7 @@ def test_accumulated_batches_equal_a_large_one(project: Path):
     def gradient(parts) -> list[torch.Tensor]:
         total = sum(len(part.captions) for part in parts)
         for part in parts:
-            (trainer._loss(part)[0] / total).backward()
+            (trainer._loss(part, trainer._draws(part)) / total).backward()
         found = [p.grad.clone() for p in trainer.trained]
         trainer.optimizer.zero_grad()
         return found

@@ -5,17 +5,78 @@ An adapter knows one frozen layer's shape and its own options - no model, no fam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from renma.core import registry
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from renma.adapters._base import Adapter, LayerSpec
-    from renma.config.adapter import Lora
+    from renma.config.adapter import AdapterSection
 
 
-def build(spec: LayerSpec, config: Lora, generator: torch.Generator) -> Adapter:
-    """Returns a fresh adapter of the algorithm that ``config.algo`` names."""
-    return registry.load(__name__, config.algo).Adapter(spec, config, generator)
+def build(spec: LayerSpec, config: AdapterSection, generator: torch.Generator) -> Adapter:
+    """Returns a fresh adapter of the algorithm that ``config.algorithm`` names."""
+    return registry.load(__name__, config.algorithm).Adapter(spec, config, generator)
+
+
+def algorithm(tensors: Mapping[str, Tensor]) -> str:
+    """Returns the algorithm that a layer's file tensors belong to, by their suffixes.
+
+    Raises:
+        ValueError: none of them, or the tensors lack something.
+    """
+    for name in registry.names(__name__):
+        if registry.load(__name__, name).SUFFIXES & tensors.keys():
+            return name
+    raise ValueError(f"{', '.join(sorted(tensors))}: no algorithm of this version")
+
+
+def restore(spec: LayerSpec, tensors: Mapping[str, Tensor], algo: str | None = None) -> Adapter:
+    """Returns the adapter of one layer from its tensors in a file.
+
+    Args:
+        spec: the layer's shape.
+        tensors: suffix (``lora_down.weight``, ``hada_w1_a``, ...) to tensor.
+        algo: read them as this algorithm: LoRA files serve ``lora_fa`` and ``dylora`` too.
+
+    Raises:
+        ValueError: no known algorithm, a tensor missing, or a shape that does not fit.
+    """
+    import torch
+
+    module = registry.load(__name__, algo or algorithm(tensors))
+    if make := getattr(module.Adapter, "of_file", None):  # its sizes are free, no option has them
+        adapter = make(spec, tensors)
+    else:
+        adapter = module.Adapter(spec, module.config_of(tensors), torch.Generator())
+    adapter.load_tensors(tensors)
+    return adapter.requires_grad_(False)
+
+
+def merged_weight(
+    weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor], strength: float = 1.0
+) -> tuple[Tensor, Tensor | None]:
+    """Merges one layer's adapter into its weight: W + strength * (W' - W).
+
+    Args:
+        weight: (outputs, inputs), (outputs, inputs, height, width), or (channels,) of a norm.
+        bias: (outputs,) or None.
+        tensors: the layer's tensors as a file holds them, by suffix; kohya's, LyCORIS' and PEFT's
+            spellings of every algorithm. PEFT keeps alpha elsewhere: give it as ``alpha``.
+        strength: the LoRA's weight; 0 gives the base bit-exactly.
+
+    Returns:
+        Weight and bias in the precision of ``weight``.
+
+    Raises:
+        ValueError: no known algorithm, a tensor missing, or a shape that does not fit.
+    """
+    from renma.adapters._base import LayerSpec
+    from renma.formats.peft_names import canonical
+
+    adapter = restore(LayerSpec.of_weight(weight.shape), canonical(tensors, weight.shape))
+    return adapter.apply_weight(weight, bias, strength)

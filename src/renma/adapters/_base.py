@@ -11,11 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from renma.core import keyed
 
 Strength = float | Tensor
 """How strongly an adapter acts: one number, or one number for each row of the batch."""
@@ -23,9 +25,12 @@ Strength = float | Tensor
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """Shape of one layer; all that an adapter may know about it."""
+    """Shape of one layer; all that an adapter may know about it.
 
-    kind: Literal["linear", "conv2d"]
+    Norm layers (``layer_norm``, ``group_norm``) have as many inputs as outputs: their channels.
+    """
+
+    kind: Literal["linear", "conv2d", "layer_norm", "group_norm"]
     inputs: int
     outputs: int
     kernel: tuple[int, int] = (1, 1)
@@ -33,12 +38,25 @@ class LayerSpec:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    eps: float = 1e-5
 
     @classmethod
-    def of(cls, layer: nn.Linear | nn.Conv2d) -> LayerSpec:
-        """Returns the shape of a layer."""
+    def of(cls, layer: nn.Module) -> LayerSpec:
+        """Returns the shape of a layer.
+
+        Raises:
+            ValueError: it is of no kind that an adapter can change.
+        """
         if isinstance(layer, nn.Linear):
             return cls("linear", layer.in_features, layer.out_features)
+        if isinstance(layer, nn.LayerNorm):
+            width = layer.normalized_shape[0]
+            return cls("layer_norm", width, width, eps=layer.eps)
+        if isinstance(layer, nn.GroupNorm):
+            width = layer.num_channels
+            return cls("group_norm", width, width, groups=layer.num_groups, eps=layer.eps)
+        if not isinstance(layer, nn.Conv2d):
+            raise ValueError(f"a {type(layer).__name__} is not adaptable")
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             raise ValueError(f"convolution with padding {layer.padding} is not adaptable")
         return cls(
@@ -52,20 +70,48 @@ class LayerSpec:
             layer.groups,
         )
 
+    @classmethod
+    def of_weight(cls, shape: torch.Size) -> LayerSpec:
+        """Returns what a weight's shape tells: enough to merge, not to run a convolution."""
+        if len(shape) == 1:
+            return cls("layer_norm", shape[0], shape[0])
+        if len(shape) == 2:
+            return cls("linear", shape[1], shape[0])
+        return cls("conv2d", shape[1], shape[0], _pair(tuple(shape[2:])))
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether it is a norm layer, whose weight is one number for each channel."""
+        return self.kind in {"layer_norm", "group_norm"}
+
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """(outputs, inputs) or (outputs, inputs / groups, kernel height, kernel width)."""
+        """(outputs, inputs) or (outputs, inputs / groups, kernel height, kernel width).
+
+        Norm layers: (channels,).
+        """
+        if self.is_norm:
+            return (self.outputs,)
         if self.kind == "linear":
             return (self.outputs, self.inputs)
         return (self.outputs, self.inputs // self.groups, *self.kernel)
 
     @property
+    def taps(self) -> int:
+        """Points of the kernel: 1 for linear layers."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
     def columns(self) -> int:
         """Width of the weight seen as a matrix with ``outputs`` rows."""
-        return self.inputs // self.groups * self.kernel[0] * self.kernel[1]
+        return self.inputs // self.groups * self.taps
 
     def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Runs the layer's operation with any weight of its shape."""
+        if self.kind == "layer_norm":
+            return functional.layer_norm(x, (self.outputs,), weight, bias, self.eps)
+        if self.kind == "group_norm":
+            return functional.group_norm(x, self.groups, weight, bias, self.eps)
         if self.kind == "linear":
             return functional.linear(x, weight, bias)
         return functional.conv2d(
@@ -74,9 +120,21 @@ class LayerSpec:
 
 
 class Adapter(nn.Module, ABC):
-    """Changes one layer; holds only its own tensors, never the layer's."""
+    """Changes one layer; holds only its own tensors, never the layer's.
+
+    Attributes:
+        chance: key of this step's random masks; None (previews, judging) leaves nothing out.
+    """
 
     spec: LayerSpec
+    chance: int | None = None
+
+    def start(self, weight: Tensor) -> None:
+        """Takes what the start needs from the frozen weight; called once, before training."""
+
+    def reset_draws(self) -> None:
+        """Forgets what is random about one batch: everything acts again."""
+        self.chance = None
 
     @abstractmethod
     def apply_weight(
@@ -99,26 +157,82 @@ class Adapter(nn.Module, ABC):
             ValueError: a tensor is missing or has another shape.
         """
 
+    def left_out(self, chance: float) -> bool:
+        """Says whether module dropout leaves this layer's adapter out in this step."""
+        if self.chance is None or not chance:
+            return False
+        return keyed.rng(self.chance, "module").random() < chance
+
+    def kept(self, purpose: str, share: float, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Returns this step's mask of inverted dropout: 0, or 1 / (1 - share).
+
+        The same step gives the same mask again, so a recomputed forward equals the first one.
+        """
+        assert self.chance is not None
+        generator = torch.Generator(like.device).manual_seed(keyed.key(self.chance, purpose))
+        drawn = torch.rand(shape, generator=generator, device=like.device)
+        return (drawn >= share).to(like.dtype) / (1 - share)
+
+    def low_rank(self) -> tuple[Tensor, Tensor] | None:
+        """Returns the update exactly as up (outputs, rank) @ down (rank, columns), scale included.
+
+        None where the algorithm has no exact form of a rank below the layer's own.
+        """
+        return None
+
+    def clamp_norm_(self, limit: float) -> float | None:
+        """Shortens the update to Frobenius norm ``limit`` if it is longer (max-norm).
+
+        Returns:
+            The norm before; None where the algorithm has no such norm.
+        """
+        del limit
+        return None
+
+    def fast_parameters(self) -> list[nn.Parameter]:
+        """Returns the parameters that LoRA+ trains faster: the factor that starts at zero."""
+        return []
+
     def run(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
-        layer: nn.Linear | nn.Conv2d,
+        layer: nn.Module,
         strength: Strength = 1.0,
     ) -> Tensor:
         """Returns the changed layer's output for ``x``; algorithms override it to be cheaper.
 
         Args:
             x: input, (batch, ..., inputs) or (batch, inputs, height, width).
-            base: the layer's own forward.
+            base: the layer's own forward, or that forward with other adapters.
             layer: the frozen layer, for its weight and bias.
             strength: number, or (batch,) tensor.
         """
-        if isinstance(strength, Tensor):
-            y = base(x)
-            full = self.spec.apply(x, *self.apply_weight(layer.weight, layer.bias))
-            return y + rows(strength, y) * (full - y)
-        return self.spec.apply(x, *self.apply_weight(layer.weight, layer.bias, strength))
+        if not isinstance(strength, Tensor) and strength == 0:
+            return base(x)
+        weight, bias = weight_of(layer, x.dtype), bias_of(layer)
+        if not isinstance(strength, Tensor) and owns(base, layer):
+            return self.spec.apply(x, *self.apply_weight(weight, bias, strength))
+        y, plain = base(x), self.spec.apply(x, weight, bias)
+        change = self.spec.apply(x, *self.apply_weight(weight, bias)) - plain
+        factor = rows(strength, y) if isinstance(strength, Tensor) else strength
+        return y + factor * change
+
+
+def owns(base: Callable[[Tensor], Tensor], layer: nn.Module) -> bool:
+    """Says whether ``base`` is the layer's own forward, with no other adapter in between."""
+    return getattr(base, "__self__", None) is layer
+
+
+def weight_of(layer: nn.Module, dtype: torch.dtype) -> Tensor:
+    """Returns a layer's weight; a quantised one is computed back for the moment, not kept."""
+    restore = getattr(layer, "dequantized", None)
+    return restore(dtype) if restore is not None else cast("Tensor", layer.weight)
+
+
+def bias_of(layer: nn.Module) -> Tensor | None:
+    """Returns a layer's bias."""
+    return cast("Tensor | None", layer.bias)
 
 
 def rows(strength: Tensor, like: Tensor) -> Tensor:

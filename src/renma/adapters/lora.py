@@ -1,118 +1,84 @@
-r"""LoRA: W' = W + (alpha / rank) B A, with A (rank, inputs) and B (outputs, rank).
+"""LoRA and LoCon, with DoRA, Tucker form, LoRA+, rsLoRA, and starts from the weight itself.
 
-     x ----> W (frozen) ----------------> + ----> y
-       \--> A (rank) --> B (outputs) --> * alpha / rank
-
-Linear layers: Hu et al., arXiv 2106.09685. Convolutions (LoCon, LoRA-C3Lier): A keeps the layer's
-kernel, stride, padding and dilation, B is a 1x1 convolution. Factors stay 2-D (optimizers that
-factor their state need it) and take the layer's shape only in files and in the convolution.
+PiSSA (arXiv 2404.02948) and OLoRA (arXiv 2406.01775) start A and B with parts of the frozen
+weight. The base stays as it is here: the start's own product is subtracted for good, so that the
+layer begins unchanged, and the file holds the difference as plain LoRA of twice the rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from renma.adapters import _base
-from renma.config.adapter import Lora, scale
+from renma.adapters import _base, _lowrank
+from renma.config.adapter import Lora
+
+SUFFIXES = _lowrank.SUFFIXES
+FROM_WEIGHT = frozenset({"pissa", "olora"})
 
 
-class Adapter(_base.Adapter):
-    """Low-rank update of one layer.
+class Adapter(_lowrank.LowRank):
+    """Low-rank update of one layer."""
 
-    Args:
-        spec: the layer's shape.
-        config: rank and alpha.
-        generator: source of A's start; B starts at zero, so the layer is unchanged.
-    """
+    first_down: Tensor
+    first_up: Tensor
 
     def __init__(self, spec: _base.LayerSpec, config: Lora, generator: torch.Generator) -> None:
-        super().__init__()
-        self.spec = spec
-        self.rank = config.rank
-        self.scale = scale(config.rank, config.alpha)
-        start = _base.uniform((config.rank, spec.columns), spec.columns, generator)
-        self.down = nn.Parameter(start)  # (rank, columns)
-        self.up = nn.Parameter(torch.zeros(spec.outputs, config.rank))  # (outputs, rank)
+        super().__init__(spec, config, generator)
+        self.begin = config.start
+        if config.start == "gaussian":
+            self.down.data.normal_(0, 1 / config.rank, generator=generator)
+        if config.start in FROM_WEIGHT:
+            self.register_buffer("first_down", torch.zeros_like(self.down.data))
+            self.register_buffer("first_up", torch.zeros_like(self.up.data))
 
-    def apply_weight(
-        self, weight: Tensor, bias: Tensor | None, strength: float = 1.0
-    ) -> tuple[Tensor, Tensor | None]:
-        """Returns W + strength * scale * B A, and the bias as it was."""
-        if strength == 0:
-            return weight, bias
-        delta = (self.up @ self.down).mul(self.scale * strength).reshape(weight.shape)
-        return weight + delta.to(weight.dtype), bias
-
-    def run(
-        self,
-        x: Tensor,
-        base: Callable[[Tensor], Tensor],
-        layer: nn.Linear | nn.Conv2d,
-        strength: _base.Strength = 1.0,
-    ) -> Tensor:
-        """Returns base(x) + strength * scale * B (A x), never building the full update."""
-        if not isinstance(strength, Tensor) and strength == 0:
-            return base(x)
-        if self.spec.groups > 1:  # every output sees its own inputs: no shared A exists
-            return super().run(x, base, layer, strength)
-        inner = self._down(x)
-        factor = self.scale
-        if isinstance(strength, Tensor):
-            inner = inner * _base.rows(strength, inner)
+    def start(self, weight: Tensor) -> None:
+        """Sets the factors of PiSSA and OLoRA, and DoRA's magnitudes."""
+        super().start(weight)
+        if self.begin not in FROM_WEIGHT:
+            return
+        matrix = weight.reshape(self.spec.outputs, -1).to(self.down.dtype)
+        if self.begin == "pissa":
+            u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+            root = (s[: self.rank] / self.scale).sqrt()
+            up, down = u[:, : self.rank] * root, root[:, None] * v[: self.rank]
         else:
-            factor *= strength
-        y = base(x)
-        up = self.up.to(x.dtype)
-        if self.spec.kind == "conv2d":
-            return torch.add(y, functional.conv2d(inner, up[:, :, None, None]), alpha=factor)
-        flat = torch.addmm(y.flatten(0, -2), inner.flatten(0, -2), up.t(), alpha=factor)
-        return flat.view(y.shape)
+            q, r = torch.linalg.qr(matrix)
+            up, down = q[:, : self.rank], r[: self.rank]
+        # a rank beyond the layer's own leaves rows of zeros
+        for parameter, first, value in (
+            (self.down, self.first_down, down),
+            (self.up, self.first_up, up),
+        ):
+            filled = torch.zeros_like(parameter.data)
+            filled[: value.shape[0], : value.shape[1]] = value
+            parameter.data.copy_(filled)
+            first.copy_(filled)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Returns lora_down.weight, lora_up.weight and alpha as kohya's files hold them."""
-        down, up = self.down.detach(), self.up.detach()
-        if self.spec.kind == "conv2d":
-            down = down.reshape(self.rank, *self.spec.weight_shape[1:])
-            up = up[:, :, None, None]
-        alpha = torch.tensor(self.scale * self.rank)
-        return {"alpha": alpha, "lora_down.weight": down, "lora_up.weight": up}
+    def factors(self) -> _lowrank.Factors:
+        """Returns A and B; with a start from the weight, less that start: twice the rank."""
+        if self.begin not in FROM_WEIGHT:
+            return super().factors()
+        down = torch.cat([self.down, self.first_down])
+        up = torch.cat([self.up, -self.first_up], dim=1)
+        return _lowrank.Factors(down, up, self.scale)
 
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes factors and alpha from a file; a missing alpha means alpha = rank."""
-        down = _base.take(tensors, "lora_down.weight", tuple(self.down.shape))
-        up = _base.take(tensors, "lora_up.weight", tuple(self.up.shape))
-        self.down.data.copy_(down)
-        self.up.data.copy_(up)
-        alpha = tensors.get("alpha")
-        self.scale = scale(self.rank, float(alpha) if alpha is not None else 0.0)
-
-    def _down(self, x: Tensor) -> Tensor:
-        down = self.down.to(x.dtype)
-        if self.spec.kind == "linear":
-            return functional.linear(x, down)
-        kernel = down.reshape(self.rank, *self.spec.weight_shape[1:])
-        return functional.conv2d(
-            x, kernel, None, self.spec.stride, self.spec.padding, self.spec.dilation
-        )
+    def scalable(self) -> list[torch.nn.Parameter]:
+        """Returns the trained factors; a start from the weight cannot be scaled in place."""
+        return [] if self.begin in FROM_WEIGHT else super().scalable()
 
 
 def parameters(spec: _base.LayerSpec, config: Lora) -> int:
-    """Returns how many numbers are trained: rank * (columns + outputs)."""
-    return config.rank * (spec.columns + spec.outputs)
+    """Returns how many numbers are trained: rank * (columns + outputs) and those of DoRA."""
+    return sum(_lowrank.numbers(spec, config))
 
 
 def config_of(tensors: Mapping[str, Tensor]) -> Lora:
-    """Returns rank and alpha as the tensors of one layer tell them.
+    """Returns rank, alpha and form as the tensors of one layer tell them.
 
     Raises:
         ValueError: they are missing, or no rank and alpha.
     """
-    down = tensors.get("lora_down.weight")
-    if down is None or down.dim() < 2:
-        raise ValueError("lora_down.weight is missing or no matrix")
-    rank, alpha = down.shape[0], tensors.get("alpha")
-    return Lora(rank=rank, alpha=float(alpha) if alpha is not None else float(rank))
+    return Lora(**_lowrank.rank_alpha(tensors))

@@ -25,6 +25,10 @@ _INTRO = """From a pile of pictures to a LoRA that is proven to work.
 
 The order of the work:
 """
+_GROUPS = {
+    "file": "Show, check, edit, convert, merge, resize, extract and cut LoRA files.",
+    "plan": "Arithmetic before training.",
+}
 _OUTRO = """
 A run is one file, run.toml: `renma options` explains every key in it, and
 --set section.key=value changes one for a single time. `renma COMMAND --help` says more.
@@ -85,8 +89,15 @@ def build(tasks: tuple[Task, ...] = TASKS) -> App:
         version=f"renma {renma.__version__}",
         suppress_keyboard_interrupt=False,
     )
+    groups: dict[str, App] = {}
     for place, task in enumerate(tasks):
-        app.command(_command(task), name=task.name, sort_key=place)
+        group, _, verb = task.name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = App(
+                name=group, help=_GROUPS[group], help_format="plaintext", sort_key=place
+            )
+            app.command(groups[group])
+        (groups[group] if group else app).command(_command(task), name=verb, sort_key=place)
     for place, command in enumerate((options, schema), len(tasks)):
         app.command(command, sort_key=place)
     return app
@@ -97,16 +108,16 @@ def _command(task: Task) -> Callable[..., None]:
 
     def command(*places: Any, **names: Any) -> None:
         values = signature.bind(*places, **names).arguments
-        checked = validate(task.options, values, task.name)
+        fields = task.options.model_fields
+        named = {fields[name].alias or name: value for name, value in values.items()}
+        checked = validate(task.options, named, task.name)
         with Screen() as screen:
             import_module(task.room).run(checked, screen)
 
     command.__doc__ = f"{task.summary}\n\nExample: {task.example}"
     command.__name__ = task.name
     fields = sorted(task.options.model_fields.items(), key=lambda item: not _positional(item[1]))
-    signature = inspect.Signature(
-        [_parameter(field.alias or name, field) for name, field in fields]
-    )
+    signature = inspect.Signature([_parameter(name, field) for name, field in fields])
     command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return command
@@ -117,7 +128,13 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     if not field.is_required():
         default = field.get_default(call_default_factory=True)
     # no `--no-resume` twins: every switch is off unless named
-    shown = Parameter(help=field.description, negative="", show_default=_worth_showing(default))
+    shown = Parameter(
+        name=f"--{field.alias}" if field.alias else None,
+        help=field.description,
+        negative="",
+        show_default=_worth_showing(default),
+        alias=_extra(field, "short"),
+    )
     return inspect.Parameter(
         name,
         inspect.Parameter.POSITIONAL_ONLY if _positional(field) else inspect.Parameter.KEYWORD_ONLY,
@@ -127,8 +144,12 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _positional(field: FieldInfo) -> bool:
+    return bool(_extra(field, "positional"))
+
+
+def _extra(field: FieldInfo, name: str) -> Any:
     extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("positional"))
+    return extra.get(name) if isinstance(extra, dict) else None
 
 
 def _worth_showing(default: Any) -> bool:

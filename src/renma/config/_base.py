@@ -41,3 +41,13 @@ def default_tag(tag: str, default: str) -> BeforeValidator:
         return {tag: default, **value} if isinstance(value, dict) and tag not in value else value
 
     return BeforeValidator(fill)
+
+
+def argument(default: Any = ...) -> Any:
+    """Returns a field that the command line takes by its place, without a name."""
+    return Field(default, json_schema_extra={"positional": True})
+
+
+def short(letter: str, default: Any = ...) -> Any:
+    """Returns a field that has a one-letter name on the command line, such as ``-o``."""
+    return Field(default, json_schema_extra={"short": letter})

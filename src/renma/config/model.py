@@ -20,6 +20,9 @@ class ModelConfig(Section):
     clip_skip: int = opt(1, "advanced", kohya="clip_skip", ge=1, le=12)
     """Use the text encoder's n-th layer from the end (1 = last; many anime models want 2)."""
 
+    quantize: Literal["none", "int8", "nf4", "fp4"] = opt("none", "advanced")
+    """QLoRA: keep the U-Net's frozen linear layers in 8 or 4 bits; slower, far less memory."""
+
     def folder(self, base: Path) -> Path:
         """Returns the folder of the model; relative paths start at ``base``.
 

@@ -10,6 +10,7 @@ from renma.config.data import DataConfig
 from renma.config.model import ModelConfig
 from renma.config.optimizer import AdamW, OptimizerConfig
 from renma.config.schedule import Constant, ScheduleConfig
+from renma.config.start import StartConfig
 from renma.config.train import (
     JudgeConfig,
     ObjectiveConfig,
@@ -28,6 +29,8 @@ class Run(Section):
     """Pictures and captions."""
     adapter: AdapterConfig = Field(default_factory=Lora)
     """What is trained."""
+    start: StartConfig = Field(default_factory=StartConfig)
+    """What training begins from."""
     optimizer: OptimizerConfig = Field(default_factory=AdamW)
     """How weights move."""
     schedule: ScheduleConfig = Field(default_factory=Constant)

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from renma.config._base import Section
+from renma.config import file_tasks as files
+from renma.config._base import Section, argument
 from renma.core.errors import UserError
-
-
-def argument(default: Any = ...) -> Any:
-    """Returns a field that the command line takes by its place, without a name."""
-    return Field(default, json_schema_extra={"positional": True})
 
 
 class InitOptions(Section):
@@ -105,12 +101,21 @@ class DemoOptions(Section):
     """The number that every random draw follows from."""
 
 
+class MemoryOptions(_RunSource):
+    """Options of ``renma plan memory``."""
+
+    ranks: tuple[int, ...] = ()
+    """Ranks to compare; repeatable (default: the run's own)."""
+    as_json: bool = Field(default=False, alias="json")
+    """Print the table as JSON, for programs."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing renma can do.
 
     Attributes:
-        name: the command.
+        name: the command; two words are a command inside a group.
         room: the module whose ``run(options, report)`` does it.
         options: what it can be told.
         summary: one line of help.
@@ -147,6 +152,13 @@ TASKS = (
         "renma check mine/run.toml",
     ),
     Task(
+        "plan memory",
+        "renma.train.memory_plan",
+        MemoryOptions,
+        "Weigh every algorithm before training: parameters, gradients, state, activations.",
+        "renma plan memory mine/run.toml --ranks 4 --ranks 32",
+    ),
+    Task(
         "train",
         "renma.train.task",
         TrainOptions,
@@ -173,6 +185,62 @@ TASKS = (
         ReportOptions,
         "Put settings, curves, samples, grid and verdict into one HTML file.",
         "renma report mine/runs/001",
+    ),
+    Task(
+        "file show",
+        "renma.use.show",
+        files.ShowOptions,
+        "Show what a LoRA file is: algorithm, ranks, layers, strength by block, metadata, tags.",
+        "renma file show lora.safetensors",
+    ),
+    Task(
+        "file edit",
+        "renma.use.edit",
+        files.EditOptions,
+        "Change or remove metadata; the weights stay as they are.",
+        "renma file edit lora.safetensors --set modelspec.title=Mine --remove 'ss_tag*'",
+    ),
+    Task(
+        "file verify",
+        "renma.use.verify",
+        files.VerifyOptions,
+        "Check that a file is whole, safe, finite and fits a model.",
+        "renma file verify lora.safetensors",
+    ),
+    Task(
+        "file convert",
+        "renma.use.convert",
+        files.ConvertOptions,
+        "Write a LoRA in another naming, or in a form that other programs can load.",
+        "renma file convert lora.safetensors out.safetensors --to diffusers",
+    ),
+    Task(
+        "file merge",
+        "renma.use.merge",
+        files.MergeOptions,
+        "Add LoRAs up into one, or into a model; the sum is exact unless a rank is given.",
+        "renma file merge a.safetensors:0.7 b.safetensors:0.4 -o both.safetensors",
+    ),
+    Task(
+        "file resize",
+        "renma.use.resize",
+        files.ResizeOptions,
+        "Give a LoRA the best approximation of another rank.",
+        "renma file resize lora.safetensors small.safetensors --rank 8",
+    ),
+    Task(
+        "file extract",
+        "renma.use.extract",
+        files.ExtractOptions,
+        "Make a LoRA of the difference between two models.",
+        "renma file extract base tuned difference.safetensors --rank 32",
+    ),
+    Task(
+        "file cut",
+        "renma.use.cut",
+        files.CutOptions,
+        "Take a smaller rank out of a DyLoRA file.",
+        "renma file cut dylora.safetensors rank4.safetensors --rank 4",
     ),
 )
 """Every task, in the order of the work."""

@@ -51,6 +51,15 @@ class Chapter:
     choice: str
     intro: str
     options: tuple[Option, ...]
+    listed: bool = False
+    """Whether the table can stand many times: ``[[...]]``."""
+
+    @property
+    def title(self) -> str:
+        """The choice, or the table's name as it stands in TOML; empty for a whole section."""
+        if self.choice or "." not in self.table:
+            return self.choice
+        return f"[[{self.table}]]" if self.listed else f"[{self.table}]"
 
     def at(self, level: str) -> list[Option]:
         """Returns the options of one level."""
@@ -75,7 +84,9 @@ def chapters(section: str) -> list[Chapter]:
             f"there is no section '{section}'",
             remedy=did_you_mean(section, known) or f"Sections: {', '.join(known)}.",
         )
-    return [chapter for model in _models(field.annotation) for chapter in _walk(section, model, ())]
+    found = [c for model in _models(field.annotation) for c in _walk(section, model, ())]
+    # every choice of a section has the same tables inside: they are told once, after the choices
+    return sorted(dict.fromkeys(found), key=lambda chapter: chapter.table.count("."))
 
 
 def from_kohya() -> dict[str, list[str]]:
@@ -100,9 +111,8 @@ def terminal_manual(section: str, levels: Iterable[str] = LEVELS) -> list[str]:
     """Returns the manual of one section as lines for a terminal, basic options first."""
     lines = [f"[{section}]  {sections()[section]}"] if section in sections() else []
     for chapter in chapters(section):
-        title = chapter.choice or ("" if chapter.table == section else f"[[{chapter.table}]]")
-        if title:
-            lines += ["", f"{title}  {chapter.intro}"]
+        if chapter.title:
+            lines += ["", f"{chapter.title}  {chapter.intro}"]
         for level in levels:
             options = chapter.at(level)
             lines += [f"  {level}"] if options else []
@@ -170,28 +180,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _walk(table: str, model: type[BaseModel], above: tuple[str, ...]) -> Iterator[Chapter]:
+def _walk(
+    table: str, model: type[BaseModel], above: tuple[str, ...], listed: bool = False
+) -> Iterator[Chapter]:
     """Yields the chapter of a model and of the tables inside it, without repeating keys."""
     tag = next((name for name, field in model.model_fields.items() if _is_tag(field)), "")
     choice = f'{tag} = "{model.model_fields[tag].default}"' if tag else ""
-    own, inside = [], []
+    own, inside = [], {}
     for name, field in model.model_fields.items():
-        inner = list(_models(field.annotation))
-        inside += [(f"{table}.{name}", each) for each in inner]
-        if not inner and name != tag and name not in above:
+        if inner := list(_models(field.annotation)):
+            inside[name] = (inner, not isinstance(field.annotation, type))
+        elif name != tag and name not in above:
             own.append(_option(name, field))
     intro = " ".join((model.__doc__ or "").split())
     if above:
         absent = ", ".join(f"`{name}`" for name in above if name not in model.model_fields)
         intro += f" Takes the keys above, except {absent}; what stands here wins."
-    yield Chapter(table, choice, intro, tuple(own))
-    for deeper, each in inside:
-        keys = [
-            name
-            for name in model.model_fields
-            if not any(n.endswith(f".{name}") for n, _ in inside)
-        ]
-        yield from _walk(deeper, each, tuple(dict.fromkeys((*above, *keys))))
+    yield Chapter(table, choice, intro, tuple(own), listed)
+    keys = tuple(dict.fromkeys((*above, *(n for n in model.model_fields if n not in inside))))
+    for name, (inner, many) in inside.items():
+        for each in inner:
+            yield from _walk(f"{table}.{name}", each, keys if many else (), many)
 
 
 def _option(name: str, field: FieldInfo) -> Option:
@@ -277,10 +286,8 @@ def _page(section: str) -> str:
     lines = [f"# [{section}]", "", sections()[section], ""]
     lines += ["Generated from the schema by `make docs`; do not edit.", ""]
     for chapter in chapters(section):
-        if chapter.choice:
-            lines += [f"## `{chapter.choice}`", "", chapter.intro, ""]
-        elif chapter.table != section:
-            lines += [f"## `[[{chapter.table}]]`", "", chapter.intro, ""]
+        if chapter.title:
+            lines += [f"## `{chapter.title}`", "", chapter.intro, ""]
         for level in LEVELS:
             if options := chapter.at(level):
                 lines += [f"### {level.capitalize()}", "", *_table(options), ""]

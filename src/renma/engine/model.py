@@ -48,12 +48,17 @@ def load_family(
     for name in families if model.family == "auto" else (model.family,):
         module = registry.load("renma.families", name)
         if module.detect(folder):
-            return module.Family(
+            family = module.Family(
                 folder,
                 device=pick_device(device),
                 dtype=DTYPES[precision],
                 clip_skip=model.clip_skip,
             )
+            if model.quantize != "none":
+                from renma.engine.quantize import quantize
+
+                quantize(family.parts()["unet"], model.quantize)
+            return family
     raise UserError(
         f"is not a model that this version can train ({', '.join(families)})", where=folder
     )

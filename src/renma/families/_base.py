@@ -9,18 +9,30 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from renma.config.layer_table import Slot
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One layer that an adapter may change."""
+    """One layer that an adapter may change: the module, and its place in the model."""
 
-    layer: nn.Linear | nn.Conv2d
-    part: str
-    """``unet`` or ``text_encoder``."""
-    path: str
-    """Module path inside the part, in the spelling of the file format."""
-    block: str
-    """Block label as block-weight tools count: BASE, IN01, M00, OUT03 ..."""
+    layer: nn.Module
+    slot: Slot
+
+    @property
+    def part(self) -> str:
+        """``unet`` or ``text_encoder``."""
+        return self.slot.part
+
+    @property
+    def path(self) -> str:
+        """Module path inside the part, in the spelling of the file format."""
+        return self.slot.path
+
+    @property
+    def block(self) -> str:
+        """Block label as block-weight tools count: BASE, IN01, M00, OUT03 ..."""
+        return self.slot.block
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,10 @@ class Family(ABC):
 
     @abstractmethod
     def targets(self) -> Mapping[str, Target]:
-        """Returns the adaptable layers of all loaded parts by file key, in module order."""
+        """Returns every linear, convolution and norm layer by file key, in module order.
+
+        What of it is trained is chosen by :func:`renma.config.layer_table.choose`.
+        """
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> Condition:
@@ -97,3 +112,31 @@ class Family(ABC):
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:
         """Returns the loaded parts by name."""
+
+
+def adaptable(root: nn.Module) -> dict[str, nn.Module]:
+    """Returns the linear, convolution and norm layers of a part by path, in module order."""
+    kinds = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
+    return {path: layer for path, layer in root.named_modules() if isinstance(layer, kinds)}
+
+
+def shapes(layers: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    """Returns names and shapes of the weights and biases, as a weight file's header has them.
+
+    Shapes are those the layers work with: a quantised weight is stored in another one.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for path, layer in layers.items():
+        match layer:
+            case nn.Linear():
+                found[f"{path}.weight"] = (layer.out_features, layer.in_features)
+            case nn.Conv2d():
+                inputs = layer.in_channels // layer.groups
+                found[f"{path}.weight"] = (layer.out_channels, inputs, *layer.kernel_size)
+            case nn.LayerNorm():
+                found[f"{path}.weight"] = tuple(layer.normalized_shape)
+            case nn.GroupNorm():
+                found[f"{path}.weight"] = (layer.num_channels,)
+        if layer.bias is not None:
+            found[f"{path}.bias"] = (found[f"{path}.weight"][0],)
+    return found

@@ -14,17 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from renma.config.layer_table import slots
 from renma.core.errors import UserError
 from renma.core.store import file_hash
 from renma.families import _base
 from renma.families._folder import component
 from renma.families._sd1_facts import is_sd1, problem
 from renma.formats.diffusers_folder import read_json, weight_file
-from renma.formats.lora_names import layer_key
 
 TOKENS = 77
-_ADAPTED_UNET = ("Transformer2DModel",)
-_ADAPTED_TEXT = ("CLIPAttention", "CLIPMLP")
 
 
 def detect(folder: Path) -> bool:
@@ -73,18 +71,13 @@ class Family(_base.Family):
         return {name: part for name, part in named.items() if part is not None}
 
     def targets(self) -> Mapping[str, _base.Target]:
-        """Returns linear and 1x1 layers of the transformer blocks, and the CLIP linears."""
-        found: dict[str, _base.Target] = {}
-        if self.text_encoder is not None:
-            for path, layer in _layers_inside(self.text_encoder, _ADAPTED_TEXT):
-                path = path if path.startswith("text_model.") else f"text_model.{path}"
-                target = _base.Target(layer, "text_encoder", path, "BASE")
-                found[layer_key("text_encoder", path)] = target
-        per_block = self.unet.config.layers_per_block
-        for path, layer in _layers_inside(self.unet, _ADAPTED_UNET):
-            target = _base.Target(layer, "unet", path, _block(path, per_block))
-            found[layer_key("unet", path)] = target
-        return found
+        """Returns every layer of the loaded parts that an adapter may change."""
+        unet = _base.adaptable(self.unet)
+        text = _base.adaptable(self.text_encoder) if self.text_encoder is not None else {}
+        layers = [*text.values(), *unet.values()]  # the order of the table
+        table = slots(_base.shapes(unet), _base.shapes(text))
+        pairs = zip(layers, table, strict=True)
+        return {slot.name: _base.Target(layer, slot) for layer, slot in pairs}
 
     def encode_text(self, prompts: Sequence[str]) -> _base.Condition:
         """Returns (batch, 77, width) states; longer prompts are cut at 75 tokens."""
@@ -163,29 +156,3 @@ def _text_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> nn.
     embeddings = getattr(model, "text_model", model).embeddings
     embeddings.register_buffer("position_ids", ids, persistent=False)
     return model
-
-
-def _layers_inside(
-    root: nn.Module, classes: tuple[str, ...]
-) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
-    """Lists linear and 1x1 convolution layers inside modules of the named classes."""
-    found: dict[str, nn.Linear | nn.Conv2d] = {}
-    for outer, module in root.named_modules():
-        if type(module).__name__ not in classes:
-            continue
-        for inner, layer in module.named_modules():
-            if isinstance(layer, nn.Linear) or (
-                isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
-            ):
-                found[f"{outer}.{inner}"] = layer
-    return list(found.items())
-
-
-def _block(path: str, per_block: int) -> str:
-    """Returns the block label: IN01 is the first attention of the first down block."""
-    parts = path.split(".")
-    if parts[0] == "mid_block":
-        return "M00"
-    block, layer = int(parts[1]), int(parts[3])
-    index = (per_block + 1) * block + layer
-    return f"IN{index + 1:02d}" if parts[0] == "down_blocks" else f"OUT{index:02d}"

@@ -3,12 +3,16 @@
 Format (huggingface/safetensors): 8 bytes header length, a JSON header {name: {dtype, shape,
 data_offsets}, "__metadata__": {text: text}}, then the numbers. The library's own writer puts the
 metadata in random order, so equal content would give different bytes; this one sorts it.
+
+Files come from strangers, so the header is checked before a number is read: sizes, duplicate and
+odd names, types, shapes that fit their bytes, no byte used twice or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +25,15 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-MAX_HEADER = 100_000_000
-"""Bytes; the limit of the format itself."""
+MAX_HEADER = 25_000_000
+"""Bytes. The format allows 100 MB; real files, long tag lists included, have a few hundred kB."""
+MAX_TENSORS = 50_000
+LONGEST_NAME = 500
+MOST_AXES = 8
+_BITS = {
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "BOOL": 8,
+    "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
+}  # fmt: skip
 Header = dict[str, dict[str, Any]]
 
 
@@ -33,25 +44,39 @@ def read_header(path: Path) -> tuple[Header, dict[str, str]]:
         UserError: no such file, or not a safetensors file; nothing large is allocated first.
     """
     try:
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "no ordinary file"
+            raise UserError(f"is {kind}, not a safetensors file", where=path)
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(MAX_HEADER, size - 8):
+            if not 2 <= length <= size - 8:
                 raise UserError(
                     "is not a safetensors file, or it is cut off", where=path, remedy=_hint(path)
                 )
-            header = json.loads(file.read(length))
+            if length > MAX_HEADER:
+                raise UserError(
+                    f"has a header of {length:,} bytes, more than {MAX_HEADER:,}", where=path
+                )
+            text = file.read(length)
+            if text.count(b'"dtype"') > MAX_TENSORS:  # before a table of them is built
+                raise UserError(f"describes more than {MAX_TENSORS:,} tensors", where=path)
+            header = json.loads(text, object_pairs_hook=_unique)
     except FileNotFoundError:
         raise UserError("there is no such file", where=path) from None
-    except IsADirectoryError:
-        raise UserError("is a folder, not a safetensors file", where=path) from None
-    except (ValueError, RecursionError):
-        raise UserError("has a broken header", where=path, remedy=_hint(path)) from None
+    except (ValueError, RecursionError) as error:
+        reason = f": {error}" if isinstance(error, _TwiceError) else ""
+        raise UserError(f"has a broken header{reason}", where=path, remedy=_hint(path)) from None
     metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or not _consistent(header, size - 8 - length):
-        raise UserError("has a broken header", where=path, remedy="Download or copy it again.")
-    return header, {str(name): str(value) for name, value in metadata.items()}
+    problem = "it is no table" if metadata is None else _problem(header, size - 8 - length)
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        problem = problem or "its metadata is no table of texts"
+    if problem:
+        raise UserError(
+            f"has a broken header: {problem}", where=path, remedy="Download or copy it again."
+        )
+    return header, metadata or {}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -165,6 +190,7 @@ def _dtypes() -> dict[str, torch.dtype]:
         "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
         "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
         "U8": torch.uint8, "BOOL": torch.bool,
+        "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
     }  # fmt: skip
 
 
@@ -172,20 +198,53 @@ def _dtype_name(tensor: Tensor) -> str:
     return next(name for name, dtype in _dtypes().items() if dtype == tensor.dtype)
 
 
-def _consistent(header: Any, size: int) -> bool:
-    """Says whether every tensor's place lies inside the file."""
-    if not isinstance(header, dict):
-        return False
-    for row in header.values():
-        offsets = row.get("data_offsets") if isinstance(row, dict) else None
-        if not (isinstance(offsets, list) and len(offsets) == 2):
-            return False
-        start, end = offsets
-        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end <= size):
-            return False
-        if not isinstance(row.get("shape"), list) or not isinstance(row.get("dtype"), str):
-            return False
-    return True
+class _TwiceError(ValueError):
+    """A name that stands twice in one table; readers would not agree on which one counts."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise _TwiceError("a name stands in it twice")
+    return table
+
+
+def _problem(header: Header, size: int) -> str:
+    """Returns what is wrong with the tensors' names, types or places; empty if nothing is."""
+    if len(header) > MAX_TENSORS:
+        return f"{len(header):,} tensors, more than {MAX_TENSORS:,}"
+    places: list[tuple[int, int]] = []
+    for name, row in header.items():
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            return f"a name of {len(name)} characters that is too long or cannot be printed"
+        place = _place(row)
+        if place is None:
+            return f"'{name}' has a type, shape or place that does not fit"
+        places.append(place)
+    end = 0
+    for start, stop in sorted(places):
+        if start != end:
+            return "tensors overlap or leave holes"
+        end = stop
+    return "" if end == size else f"the file has {size:,} bytes of numbers, {end:,} are described"
+
+
+def _place(row: Any) -> tuple[int, int] | None:
+    """Returns first and last byte of a tensor; None if its description contradicts itself."""
+    if not isinstance(row, dict) or row.keys() != {"dtype", "shape", "data_offsets"}:
+        return None
+    shape, offsets = row["shape"], row["data_offsets"]
+    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > MOST_AXES:
+        return None
+    bits = _BITS.get(row["dtype"]) if isinstance(row["dtype"], str) else None
+    start, end = offsets
+    if bits is None or math.prod(shape) * bits != (end - start) * 8:
+        return None
+    return start, end
+
+
+def _counts(values: Any) -> bool:
+    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
 
 
 def _hint(path: Path) -> str:

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from renma.core.events import Report
-from renma.engine.attach import Network
+from renma.engine.begin import apply_base_weights
 from renma.engine.model import load_family
+from renma.engine.network import Network
 from renma.engine.sample import Shot, draw
 
 if TYPE_CHECKING:
@@ -98,4 +99,5 @@ def open_painter(folder: RunRecord, report: Report) -> EnginePainter:
     family = load_family(
         run.model, device=run.train.device, precision=run.train.precision, base=folder.path
     )
+    apply_base_weights(family, run.start, folder.path)
     return EnginePainter(family, report)

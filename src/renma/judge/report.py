@@ -111,8 +111,7 @@ def _about(folder: RunRecord) -> list[str]:
     run, end = folder.run, folder.last("finished")
     model = "mame" if run.model.path == "mame" else Path(run.model.path).name
     words = [f"base model {model}"]
-    adapter = run.adapter
-    words.append(f"{adapter.algo} rank {adapter.rank}, alpha {adapter.alpha:g}")
+    words.append(run.adapter.words)
     if run.output.trigger:
         words.append(f"trigger {run.output.trigger}")
     done = end.get("steps") or folder.last("step").get("step")

@@ -106,10 +106,31 @@ def with_places(run: Run, base: Path, datasets: tuple[Dataset, ...]) -> Run:
         sample = sample.model_copy(update={"prompts_file": str(base / sample.prompts_file)})
     if model.path != "mame":
         model = model.model_copy(update={"path": str(model.folder(base).resolve())})
+    start = run.start.model_copy(
+        update={
+            "weights": _placed(run.start.weights, base),
+            "base_weights": tuple(_placed(name, base) for name in run.start.base_weights),
+        }
+    )
+    targets = run.adapter.targets
+    targets = targets.model_copy(update={"preset_file": _placed(targets.preset_file, base)})
+    adapter = run.adapter.model_copy(update={"targets": targets})
     # every option stands at one level only, so the outer ones go back to their defaults
     own = {name: getattr(run.data, name) for name in _OF_THE_RUN}
     data = DataConfig(**own, datasets=datasets)
-    return run.model_copy(update={"data": data, "sample": sample, "model": model})
+    return run.model_copy(
+        update={
+            "data": data,
+            "sample": sample,
+            "model": model,
+            "start": start,
+            "adapter": adapter,
+        }
+    )
+
+
+def _placed(path: str, base: Path) -> str:
+    return str((base / path).resolve()) if path else ""
 
 
 def write_run(folder: RunFolder, run: Run, resume: bool) -> tuple[str, ...]:

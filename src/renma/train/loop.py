@@ -12,11 +12,12 @@ from torch import Tensor
 
 from renma import optimizers, schedules
 from renma.config import Run
+from renma.config.adapter import Lora
 from renma.core.errors import Interrupted, UserError
 from renma.core.events import Report
 from renma.diffusion.noise import NoiseSchedule
-from renma.engine.attach import Network
 from renma.engine.caches import TextStates
+from renma.engine.network import Network, NormReport
 from renma.families._base import Condition, Family
 from renma.formats import state as states
 from renma.train.feed import Fed, Feed
@@ -83,16 +84,18 @@ class Trainer:
         self.schedule = NoiseSchedule.of(family.scheduler_config)
         self.steps = prepared.plan.steps
         self.counters = Counters()
-        self.parts = trained_parts(run)
-        self.groups = [
-            {"params": network.parameters(part), "lr": run.optimizer.rate(part), "name": part}
-            for part in self.parts
-        ]
-        self.optimizer = optimizers.build(self.groups, run.optimizer)
-        self.factors = [
-            schedules.build(run.schedule, self.steps, run.optimizer.rate(p)) for p in self.parts
-        ]
-        self.trained = [p for part in self.parts for p in network.parameters(part)]
+        self.norms: NormReport | None = None
+        self.groups = [g for p in trained_parts(run) for g in network.groups(run.adapter, p)]
+        rates = [run.optimizer.rate(group.part) * group.factor for group in self.groups]
+        self.optimizer = optimizers.build(
+            [
+                {"params": group.parameters, "lr": rate, "name": group.name}
+                for group, rate in zip(self.groups, rates, strict=True)
+            ],
+            run.optimizer,
+        )
+        self.rates_at = [schedules.build(run.schedule, self.steps, rate) for rate in rates]
+        self.trained = [p for group in self.groups for p in group.parameters]
 
     def step(self) -> StepResult:
         """Does one optimizer step and counts it; a step that is not finite changes nothing."""
@@ -100,29 +103,36 @@ class Trainer:
         first = self.counters.step * accumulation
         batches = [self.feed.batch(first + i) for i in range(accumulation)]
         total = sum(len(batch.captions) for batch in batches)
-        for group, factor, part in zip(
-            self.optimizer.param_groups, self.factors, self.parts, strict=True
+        for built, group, factor in zip(
+            self.optimizer.param_groups, self.groups, self.rates_at, strict=True
         ):
-            group["lr"] = self.run.optimizer.rate(part) * factor(self.counters.step)
+            rate = self.run.optimizer.rate(group.part) * group.factor
+            built["lr"] = rate * factor(self.counters.step)
         loss, times = 0.0, []
-        for batch in batches:
-            value, timesteps = self._loss(batch)
-            (value / total).backward()
+        for number, batch in enumerate(batches, first):
+            draws = self._draws(batch)
+            with self.network.training_draws(
+                self.run.adapter, self.run.train.seed, number, self._visible(draws.timesteps)
+            ):
+                value = self._loss(batch, draws)
+                (value / total).backward()
             loss += value.item() / total
-            times += timesteps
+            times += draws.timesteps.tolist()
         limit = self.run.train.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.trained, limit).item()
         result = StepResult(loss, norm, [n for b in batches for n in b.names], times)
         if result.finite:
             self.optimizer.step()
+            if longest := getattr(self.run.adapter, "max_norm", 0):
+                self.norms = self.network.clamp_norms(longest)
         self.optimizer.zero_grad(set_to_none=True)
         self._count(result)
         return result
 
     def rates(self) -> dict[str, float]:
-        """Returns the learning rate in force for each part; Prodigy's includes its own factor."""
-        groups = self.optimizer.param_groups
-        return {part: g["lr"] * g.get("d", 1.0) for part, g in zip(self.parts, groups, strict=True)}
+        """Returns the learning rate in force for each group; Prodigy's includes its own factor."""
+        built = zip(self.groups, self.optimizer.param_groups, strict=True)
+        return {group.name: g["lr"] * g.get("d", 1.0) for group, g in built}
 
     def state(self) -> dict[str, Any]:
         """Returns all that :meth:`load_state` needs to go on exactly."""
@@ -157,23 +167,33 @@ class Trainer:
         model = {f"the base model's {part}": h for part, h in self.family.hashes.items()}
         return {"pictures or captions": self.feed.fingerprint(), **model}
 
-    def _loss(self, batch: Fed) -> tuple[Tensor, list[int]]:
-        config = self.run.objective
+    def _draws(self, batch: Fed) -> denoise.Draws:
         draws = denoise.draw(
             batch.moments,
             batch.places,
             self.run.train.seed,
             self.schedule.timesteps,
-            config,
+            self.run.objective,
         )
         device = self.trained[0].device
-        on_device = denoise.Draws(
+        return denoise.Draws(
             draws.latents.to(device), draws.noise.to(device), draws.timesteps.to(device)
         )
+
+    def _visible(self, timesteps: Tensor) -> Tensor | None:
+        """Returns the share of ranks that learn at each timestep (T-LoRA), or None."""
+        adapter = self.run.adapter
+        if not isinstance(adapter, Lora) or adapter.min_timestep_rank is None:
+            return None
+        steps = self.schedule.timesteps
+        return ((steps - timesteps) / steps) ** adapter.timestep_rank_power
+
+    def _loss(self, batch: Fed, draws: denoise.Draws) -> Tensor:
+        config = self.run.objective
         condition = self._condition(batch.captions)
-        weights = batch.weights.to(device)
-        each = denoise.loss(self.family, self.schedule, on_device, condition, weights, config)
-        return each.sum(), draws.timesteps.tolist()
+        weights = batch.weights.to(draws.noise.device)
+        each = denoise.loss(self.family, self.schedule, draws, condition, weights, config)
+        return each.sum()
 
     def _condition(self, captions: Sequence[str]) -> Condition:
         if self.text is not None:
@@ -244,6 +264,7 @@ class Session:
             lr=trainer.rates(),
             grad_norm=result.grad_norm if result.finite else None,
             seconds=round(seconds, 4),
+            **({"max_norm": vars(trainer.norms)} if trainer.norms else {}),
         )
 
     def _guard(self, result: StepResult) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from renma.config import Run
+from renma.config.adapter import IA3, LoKr, _Ranked, stored_alpha
+from renma.config.blocks import cut_lists
+from renma.config.layer_table import Choice, is_sdxl
 from renma.config.optimizer import Prodigy
 from renma.data.folder import ScannedSet
 
@@ -14,6 +17,68 @@ def oddities(run: Run, sets: Sequence[ScannedSet], steps: int) -> tuple[str, ...
     named = bool(run.data.datasets)
     rooms = (_rates(run, steps), _saving(run, steps), _captions(sets, named), _buckets(sets))
     return tuple(text for room in (*rooms, _prior(run, sets)) for text in room)
+
+
+def adapter_oddities(run: Run, chosen: Sequence[Choice]) -> tuple[str, ...]:
+    """Returns one line for each adapter option that is strange or has no effect.
+
+    Args:
+        run: the run.
+        chosen: its trained layers.
+    """
+    sdxl = is_sdxl([slot for slot, _, _ in chosen])
+    cut = cut_lists(run.adapter.blocks, sdxl)
+    return (*_scales(run, chosen), *_convolutions(run, chosen), *_layers(run), *cut)
+
+
+def _scales(run: Run, chosen: Sequence[Choice]) -> Iterator[str]:
+    strongest = max(
+        (
+            stored_alpha(own) / own.rank
+            for _, own, _ in chosen
+            if isinstance(own, _Ranked) and not (isinstance(own, LoKr) and own.full_matrix)
+        ),
+        default=0.0,
+    )
+    if strongest > 4:
+        yield f"adapter: alpha / rank = {strongest:g} is a strong scale."
+    adapter = run.adapter
+    given = adapter.model_fields_set & {"rank", "alpha"}
+    if isinstance(adapter, LoKr) and adapter.full_matrix and given:
+        yield f"adapter.{', '.join(sorted(given))} have no effect: full_matrix is true."
+    if "dora_norm_gradient" in adapter.model_fields_set and adapter.model_dump()["dora"] == "off":
+        yield "adapter.dora_norm_gradient has no effect: dora is off."
+
+
+def _convolutions(run: Run, chosen: Sequence[Choice]) -> Iterator[str]:
+    adapter = run.adapter
+    if any(slot.conv3x3 for slot, _, _ in chosen) or adapter.targets.preset_file:
+        return
+    given = adapter.model_fields_set & {"conv_rank", "conv_alpha", "tucker"}
+    given |= {
+        f"blocks.{n}" for n in adapter.blocks.model_fields_set & {"conv_ranks", "conv_alphas"}
+    }
+    for name in sorted(given):
+        yield f"adapter.{name} has no effect: no 3x3 convolution is trained (targets.preset)."
+
+
+def _layers(run: Run) -> Iterator[str]:
+    adapter, targets = run.adapter, run.adapter.targets
+    if adapter.blocks.model_fields_set and "unet" not in _trained(run):
+        yield "adapter.blocks has no effect: the U-Net is not trained."
+    if "preset" in targets.model_fields_set and targets.preset_file:
+        yield "adapter.targets.preset has no effect: preset_file decides."
+    if "on_input" in targets.model_fields_set and not isinstance(adapter, IA3):
+        yield "adapter.targets.on_input has no effect: only (IA)3 scales inputs."
+    parts = {"unet_lr_ratio": "unet", "text_encoder_lr_ratio": "text_encoder"}
+    for name, part in parts.items():
+        if name in adapter.model_fields_set and part not in _trained(run):
+            yield f"adapter.{name} has no effect: the {part} is not trained."
+
+
+def _trained(run: Run) -> set[str]:
+    wanted = {"unet": run.train.unet, "text_encoder": run.train.text_encoder}
+    return {part for part, on in wanted.items() if on and run.optimizer.rate(part) > 0}
 
 
 def _rates(run: Run, steps: int) -> Iterator[str]:
@@ -27,8 +92,6 @@ def _rates(run: Run, steps: int) -> Iterator[str]:
     warmup = getattr(run.schedule, "warmup", None)
     if warmup and warmup(steps) >= steps:
         yield f"schedule.warmup_steps: the warm-up takes all of the {steps} steps."
-    if run.adapter.alpha > 4 * run.adapter.rank:
-        yield f"adapter: alpha / rank = {run.adapter.alpha / run.adapter.rank:g} is a strong scale."
 
 
 def _saving(run: Run, steps: int) -> Iterator[str]:

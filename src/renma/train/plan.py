@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from renma.config import Run
+from renma.config import Run, costs, layer_table
 from renma.config import estimate as arithmetic
+from renma.config.adapter import AdapterSection
 from renma.config.prompts import prompts
 from renma.core.errors import UserError
 from renma.core.store import cache_folder, write_text
@@ -21,7 +23,7 @@ from renma.data.summary import summarise
 from renma.families._sd1_facts import problem
 from renma.formats.diffusers_folder import read_json, weight_file
 from renma.formats.safetensors import read_header
-from renma.train.oddities import oddities
+from renma.train.oddities import adapter_oddities, oddities
 
 _GUESS_GFLOPS_PER_CORE = 35.0
 _FIXED_SECONDS = 15.0
@@ -62,6 +64,8 @@ class Prepared:
     summary: dict[str, Any]
     flops: float
     """Floating-point operations of one optimizer step."""
+    footing: costs.Footing
+    """What memory depends on besides the adapter."""
 
 
 def prepare(run: Run, base: Path) -> Prepared:
@@ -85,11 +89,17 @@ def prepare(run: Run, base: Path) -> Prepared:
     place = run.model.folder(base)
     if reason := problem(place, run.model.clip_skip):
         raise UserError(reason, where=place)
-    model = _Model.read(place)
+    model = Model.read(place)
     steps = total_steps(run, order)
+    stand = footing(run, model, order)
+    chosen = trained_layers(run, run.adapter, stand.table, base)
     plan, flops = _costs(run, scan, order, model, steps)
-    odd = (*scan.warnings, *summary.get("warnings", ()), *oddities(run, scan.sets, steps))
-    return Prepared(Plan(**plan, warnings=tuple(odd)), scan, order, summary, flops)
+    plan["parameters"] = sum(arithmetic.numbers(slot, own) for slot, own, _ in chosen)
+    plan["file_bytes"] = arithmetic.file_bytes(chosen, run.output.precision)
+    plan["memory_mib"] = round(costs.memory(chosen, stand).total)
+    strange = (*oddities(run, scan.sets, steps), *adapter_oddities(run, chosen))
+    odd = (*scan.warnings, *summary.get("warnings", ()), *strange)
+    return Prepared(Plan(**plan, warnings=odd), scan, order, summary, flops, stand)
 
 
 def total_steps(run: Run, order: Order) -> int:
@@ -148,8 +158,15 @@ def _speed_file(precision: str) -> Path:
 
 
 @dataclass(frozen=True)
-class _Model:
-    """Shapes of a model's parts, from file headers."""
+class Model:
+    """Shapes of a model's parts, from file headers.
+
+    Attributes:
+        unet: weight name to shape.
+        text_encoder: the same.
+        channels: of the U-Net's first level.
+        factor: pixels along one side of a latent.
+    """
 
     unet: arithmetic.Shapes
     text_encoder: arithmetic.Shapes
@@ -157,7 +174,8 @@ class _Model:
     factor: int
 
     @classmethod
-    def read(cls, folder: Path) -> _Model:
+    def read(cls, folder: Path) -> Model:
+        """Reads the headers of a diffusers folder."""
         vae = read_json(folder / "vae" / "config.json")
         unet = read_json(folder / "unet" / "config.json")
         shapes = [
@@ -171,28 +189,51 @@ class _Model:
         return cls(shapes[0], shapes[1], unet["block_out_channels"][0], factor)
 
 
-def _costs(
-    run: Run, scan: folders.Scan, order: Order, model: _Model, steps: int
-) -> tuple[dict[str, Any], float]:
-    """Returns the plan's numbers and the operations of one optimizer step."""
+def footing(run: Run, model: Model, order: Order) -> costs.Footing:
+    """Returns what the run's memory depends on besides its adapter."""
     parts = trained_parts(run)
-    layers = [x for x in arithmetic.adaptable(model.unet, model.text_encoder) if x.part in parts]
-    numbers = arithmetic.parameters(layers, run.adapter)
-    batches = order.epoch(0)
-    accumulation = run.train.gradient_accumulation_steps
     frozen = {"unet": model.unet, "text_encoder": model.text_encoder}
     kept = ["unet", *(["text_encoder"] if "text_encoder" in parts else [])]
-    memory = arithmetic.memory(
+    return costs.Footing(
+        table=tuple(layer_table.slots(model.unet, model.text_encoder)),
         frozen_numbers=sum(math.prod(s) for part in kept for s in frozen[part].values()),
         frozen_bytes=4 if run.train.precision == "fp32" else 2,
-        trained_numbers=numbers,
         optimizer=run.optimizer.name,
-        pixels=max(b.size[0] * b.size[1] * len(b.showings) for b in batches),
+        pixels=max(b.size[0] * b.size[1] * len(b.showings) for b in order.epoch(0)),
         channels=model.channels,
+        levels=costs.levels_of(model.unet),
+        factor=model.factor,
         checkpointing=run.train.gradient_checkpointing,
     )
+
+
+def trained_layers(
+    run: Run, adapter: AdapterSection, table: Iterable[layer_table.Slot], base: Path
+) -> list[layer_table.Choice]:
+    """Returns the layers of the trained parts that an adapter changes, each with its options.
+
+    Raises:
+        UserError: there are none.
+    """
+    parts = trained_parts(run)
+    found = [c for c in layer_table.choose(adapter, table, base) if c[0].part in parts]
+    if not found:
+        raise UserError(
+            f"the chosen layers are all outside of what is trained ({', '.join(parts)})",
+            where="adapter.targets",
+            remedy="Look at targets, and at unet and text_encoder in [train].",
+        )
+    return found
+
+
+def _costs(
+    run: Run, scan: folders.Scan, order: Order, model: Model, steps: int
+) -> tuple[dict[str, Any], float]:
+    """Returns the plan's counts and time, and the operations of one optimizer step."""
+    batches = order.epoch(0)
+    accumulation = run.train.gradient_accumulation_steps
     latent_pixels = sum(len(b.showings) * b.size[0] * b.size[1] for b in batches) / model.factor**2
-    forward = arithmetic.forward_flops(model.unet, 1000) / 1000 * latent_pixels / len(batches)
+    forward = costs.forward_flops(model.unet, 1000) / 1000 * latent_pixels / len(batches)
     flops = forward * (3 if run.train.gradient_checkpointing else 2) * accumulation
     known = _known_speed(run.train.precision)
     speed = known or _GUESS_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)
@@ -204,9 +245,6 @@ def _costs(
         "steps": steps,
         "epochs": round(steps * accumulation / order.batches_per_epoch, 2),
         "buckets": _bucket_counts(order),
-        "parameters": numbers,
-        "file_bytes": numbers * (4 if run.output.precision == "fp32" else 2),
-        "memory_mib": round(memory.total),
         "seconds": round(_FIXED_SECONDS + steps * flops / speed),
         "seconds_known": known is not None,
     }

@@ -15,9 +15,11 @@ from typing import Any
 
 import renma
 from renma.config import Run, dump
+from renma.config.adapter import AdapterSection
+from renma.config.targets import TargetConfig
 from renma.core.errors import UserError
-from renma.engine.attach import Network
 from renma.engine.model import DTYPES
+from renma.engine.network import Network
 from renma.families._base import Family
 from renma.formats import safetensors
 from renma.train.plan import Prepared, trained_parts
@@ -58,18 +60,51 @@ def save_lora(
 
 
 def _minimal(run: Run, family: Family) -> dict[str, str]:
-    adapter = run.adapter
     return {
         "ss_v2": "False",
         "ss_base_model_version": family.base_version,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(adapter.rank),
-        "ss_network_alpha": str(adapter.alpha or float(adapter.rank)),
+        **_network_facts(run.adapter),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{family.architecture}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.prediction_type": "epsilon",
         "modelspec.title": run.output.title or run.output.name,
+    }
+
+
+_KOHYA = {"lora": "networks.lora", "lora_fa": "networks.lora_fa", "dylora": "networks.dylora"}
+_LYCORIS = {"oft": "diag-oft"}
+"""Names of algorithms in LyCORIS that differ from ours."""
+_AS_ARGUMENTS = {
+    "conv_rank": "conv_dim", "conv_alpha": "conv_alpha", "unit": "unit", "factor": "factor",
+    "decompose_both": "decompose_both", "full_matrix": "full_matrix", "tucker": "use_tucker",
+    "rank_dropout": "rank_dropout", "module_dropout": "module_dropout", "dropout": "dropout",
+    "rank_stabilized": "rs_lora", "lr_ratio": "loraplus_lr_ratio", "constraint": "constraint",
+}  # fmt: skip
+
+
+def _network_facts(adapter: AdapterSection) -> dict[str, str]:
+    """Returns what kohya's files say about the network; LyCORIS' algorithms in its own words."""
+    plain = adapter.algorithm in _KOHYA and getattr(adapter, "dora", "off") == "off"
+    arguments: dict[str, str] = {}
+    if not plain:
+        arguments["algo"] = _LYCORIS.get(adapter.algorithm, adapter.algorithm)
+    if (side := getattr(adapter, "dora", "off")) != "off":
+        arguments |= {"dora_wd": "True", "wd_on_output": str(side == "output")}
+    defaults = type(adapter).model_fields
+    for name, theirs in _AS_ARGUMENTS.items():
+        value = getattr(adapter, name, None)
+        if name in defaults and value not in (None, defaults[name].default):
+            arguments[theirs] = str(value)
+    if adapter.targets != TargetConfig():
+        arguments["preset"] = adapter.targets.preset
+    rank = getattr(adapter, "rank", None)
+    alpha = getattr(adapter, "alpha", None)
+    return {
+        "ss_network_module": _KOHYA[adapter.algorithm] if plain else "lycoris.kohya",
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": str((alpha or float(rank)) if rank and alpha is not None else None),
+        **({"ss_network_args": json.dumps(arguments)} if arguments else {}),
     }
 
 
@@ -226,8 +261,22 @@ def without_places(run: Run) -> Run:
     }
     sample = run.sample.model_copy(update={"prompts_file": name(run.sample.prompts_file)})
     model = run.model.model_copy(update={"path": name(run.model.path)})
+    start = run.start.model_copy(
+        update={
+            "weights": name(run.start.weights),
+            "base_weights": tuple(map(name, run.start.base_weights)),
+        }
+    )
+    targets = run.adapter.targets
+    targets = targets.model_copy(update={"preset_file": name(targets.preset_file)})
     return run.model_copy(
-        update={"data": data.model_copy(update=folders), "model": model, "sample": sample}
+        update={
+            "data": data.model_copy(update=folders),
+            "model": model,
+            "sample": sample,
+            "start": start,
+            "adapter": run.adapter.model_copy(update={"targets": targets}),
+        }
     )
 
 

@@ -14,7 +14,7 @@ import renma
 from renma.config.prompts import prompts
 from renma.core.errors import UserError
 from renma.core.events import Report, read_events
-from renma.engine.attach import Network
+from renma.engine.begin import apply_base_weights, begin
 from renma.engine.caches import Latents, TextStates
 from renma.engine.memory import peak_mib
 from renma.engine.model import load_family
@@ -56,6 +56,7 @@ def train(
         report.event("warned", text=text)
     torch.set_num_threads(run.train.threads or torch.get_num_threads())
     family = load_family(run.model, device=run.train.device, precision=run.train.precision)
+    apply_base_weights(family, run.start, source.base)
     previews = Previews(prompts(run.sample, source.base), folder.path, run.train.seed)
     if not (run.sample.every_steps or run.sample.every_epochs or run.sample.at_first):
         previews.shots.clear()
@@ -122,7 +123,7 @@ def _trainer(
     if "text_encoder" not in parts:
         text = TextStates(family)
         text.prepare([*(feed.fixed_captions() or []), *previews.words()])
-    network = Network.fresh(family, run.adapter, run.train.seed, parts)
+    network = begin(family, run.adapter, run.start, run.train.seed, parts, source.base, report)
     if text is not None and feed.fixed_captions() is not None:
         text.keep_all()
         family.release("text_encoder")

@@ -1,0 +1,212 @@
+"""What every algorithm that adds an update to the weight shares; DoRA is an option of each.
+
+DoRA (arXiv 2402.09353): W' = g o (W + dW) with g = magnitude / ||W + dW||, one norm for each
+output row (PEFT's, LyCORIS' default) or for each input column over outputs and kernel (older
+LyCORIS, OneTrainer). Both exist in files; the shape of ``dora_scale`` tells which: (outputs, 1,
+...) or (1, inputs, ...).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from renma.adapters import _base
+from renma.adapters._lean import Changed
+from renma.config.adapter import Dora
+
+MAGNITUDE = "dora_scale"
+
+
+class Additive(_base.Adapter):
+    """W' = W + update, or its DoRA form.
+
+    Args:
+        spec: the layer's shape.
+        dora: which norms are trained apart.
+        norm_gradient: whether gradients go through DoRA's norm; the paper (4.3) leaves that out.
+        dropout: share of the update's output left out in a step.
+        module_dropout: chance of the layer to work without its adapter in a step.
+    """
+
+    def __init__(
+        self,
+        spec: _base.LayerSpec,
+        *,
+        dora: Dora = "off",
+        norm_gradient: bool = False,
+        dropout: float = 0.0,
+        module_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.spec, self.norm_gradient = spec, norm_gradient
+        self.dora: Dora = dora
+        self.dropout, self.module_dropout = dropout, module_dropout
+        count = magnitudes(spec, dora)
+        self.magnitude = nn.Parameter(torch.ones(count)) if count else None
+
+    @abstractmethod
+    def parts(self) -> tuple[Tensor, ...]:
+        """Returns the tensors that the update is built of; gradients flow through them."""
+
+    @abstractmethod
+    def update(self, *parts: Tensor) -> Tensor:
+        """Returns the update (outputs, columns), scale included, from :meth:`parts`."""
+
+    def bias_change(self) -> Tensor | None:
+        """Returns what is added to the bias, for algorithms that train it."""
+        return None
+
+    def _moved_bias(self, bias: Tensor | None, strength: float) -> Tensor | None:
+        change = self.bias_change()
+        if change is None:
+            return bias
+        return strength * change if bias is None else bias + (strength * change).to(bias.dtype)
+
+    def start(self, weight: Tensor) -> None:
+        """Sets DoRA's magnitude to the norms of the frozen weight."""
+        if self.magnitude is not None:
+            self.magnitude.data.copy_(norms(weight.to(self.magnitude.dtype), self.dora))
+
+    def apply_weight(
+        self, weight: Tensor, bias: Tensor | None, strength: float = 1.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns W + strength * (W' - W), and the bias as it was."""
+        if strength == 0:
+            return weight, bias
+        wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        change = self._change(wide, *self._all_parts()).to(wide.dtype)
+        return (wide + strength * change).to(weight.dtype), self._moved_bias(bias, strength)
+
+    def run(
+        self,
+        x: Tensor,
+        base: Callable[[Tensor], Tensor],
+        layer: nn.Module,
+        strength: _base.Strength = 1.0,
+    ) -> Tensor:
+        """Returns the output of the changed layer; only ``x`` and the parts are kept.
+
+        In float32 the layer runs once with its changed weight. In lower precision the update runs
+        beside it: added to the weight, a small update would be rounded away.
+        """
+        if self.left_out(self.module_dropout) or (
+            not isinstance(strength, Tensor) and strength == 0
+        ):
+            return base(x)
+        parts = self._all_parts()
+        dropping = self.chance is not None and bool(self.dropout)
+        stored = cast("Tensor", layer.weight)
+        if (
+            not (isinstance(strength, Tensor) or dropping)
+            and _base.owns(base, layer)
+            and _wide(x.dtype, stored.dtype)
+        ):
+
+            def scaled(*given: Tensor) -> Tensor:
+                return strength * self._change(stored, *given)
+
+            bias = self._moved_bias(_base.bias_of(layer), strength)
+            return Changed.apply(self.spec, scaled, x, stored, bias, *parts)
+
+        def change(*given: Tensor) -> Tensor:
+            # a quantised weight is computed back at every call and never kept
+            return self._change(_base.weight_of(layer, x.dtype), *given)
+
+        extra = Changed.apply(self.spec, change, x, None, self.bias_change(), *parts)
+        if dropping:
+            extra = extra * self.kept("dropout", self.dropout, tuple(extra.shape), extra)
+        factor = _base.rows(strength, extra) if isinstance(strength, Tensor) else strength
+        return base(x) + factor * extra
+
+    def clamp_norm_(self, limit: float) -> float | None:
+        """Shortens the update to ``limit`` by scaling its trained factors alike."""
+        factors = self.scalable()
+        if not factors:
+            return None
+        with torch.no_grad():
+            norm = self.update_norm()
+            if norm > limit:
+                ratio = (limit / norm) ** (1 / len(factors))
+                for factor in factors:
+                    factor.mul_(ratio)
+        return norm
+
+    def update_norm(self) -> float:
+        """Returns the Frobenius norm of the update, scale included."""
+        return self.update(*self.parts()).norm().item()
+
+    def scalable(self) -> list[nn.Parameter]:
+        """Returns the trained factors whose product is the update."""
+        return []
+
+    def magnitude_tensors(self) -> dict[str, Tensor]:
+        """Returns DoRA's tensor in the file's shape, or nothing."""
+        if self.magnitude is None:
+            return {}
+        ones = [1] * (len(self.spec.weight_shape) - 1)
+        shape = (-1, *ones) if self.dora == "output" else (1, -1, *ones[1:])
+        return {MAGNITUDE: self.magnitude.detach().reshape(shape)}
+
+    def load_magnitude(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes DoRA's tensor from a file.
+
+        Raises:
+            ValueError: its size does not fit the layer.
+        """
+        if self.magnitude is not None:
+            stored = _base.take(tensors, MAGNITUDE, tuple(self.magnitude.shape))
+            self.magnitude.data.copy_(stored)
+
+    def _all_parts(self) -> tuple[Tensor, ...]:
+        return self.parts() if self.magnitude is None else (*self.parts(), self.magnitude)
+
+    def _change(self, weight: Tensor, *parts: Tensor) -> Tensor:
+        """Returns W' - W, shaped like the weight."""
+        if self.magnitude is None:
+            return self.update(*parts).reshape(self.spec.weight_shape)
+        *own, magnitude = parts
+        wide = weight.to(torch.promote_types(weight.dtype, magnitude.dtype))
+        moved = wide + self.update(*own).reshape(weight.shape)
+        return moved * self._gain(moved, magnitude) - wide
+
+    def _gain(self, moved: Tensor, magnitude: Tensor) -> Tensor:
+        """Returns g, shaped to multiply the weight."""
+        norm = norms(moved, self.dora)
+        gain = self.ratio(magnitude, norm)
+        ones = [1] * (moved.dim() - 1)
+        return gain.reshape((-1, *ones) if self.dora == "output" else (1, -1, *ones[1:]))
+
+    def ratio(self, magnitude: Tensor, norm: Tensor) -> Tensor:
+        """Returns magnitude / norm; a row of zeros has no direction and stays zero."""
+        norm = norm if self.norm_gradient else norm.detach()
+        return magnitude / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+
+
+def magnitudes(spec: _base.LayerSpec, dora: Dora) -> int:
+    """Returns how many magnitudes DoRA trains on a layer."""
+    return {"off": 0, "output": spec.outputs, "input": spec.inputs // spec.groups}[dora]
+
+
+def norms(weight: Tensor, dora: Dora) -> Tensor:
+    """Returns the norm of each output row, or of each input channel, of a weight."""
+    rows = weight if dora == "output" else weight.transpose(0, 1)
+    return rows.flatten(1).norm(dim=1)
+
+
+def dora_of(tensors: Mapping[str, Tensor], outputs: int) -> Dora:
+    """Returns which norms a file's ``dora_scale`` holds, by its shape."""
+    stored = tensors.get(MAGNITUDE)
+    if stored is None:
+        return "off"
+    per_input = stored.dim() > 1 and stored.shape[0] == 1 and max(stored.shape[1], outputs) > 1
+    return "input" if per_input else "output"
+
+
+def _wide(*dtypes: torch.dtype) -> bool:
+    """Says whether all are precise enough to hold a weight and a small update in one number."""
+    return set(dtypes) in ({torch.float32}, {torch.float64})

@@ -1,0 +1,99 @@
+"""The whole difference of a weight and its bias; for norm layers too.
+
+LyCORIS' ``full`` (diff, diff_b) and ``norm`` (w_norm, b_norm). As large as the layer itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from renma.adapters import _base
+from renma.adapters._additive import Additive, dora_of, magnitudes
+from renma.config.adapter import Full
+
+SUFFIXES = frozenset({"diff", "diff_b", "w_norm", "b_norm"})
+
+
+class Adapter(Additive):
+    """A difference as large as the weight."""
+
+    def __init__(self, spec: _base.LayerSpec, config: Full, generator: torch.Generator) -> None:
+        del generator  # it starts at zero
+        super().__init__(
+            spec,
+            dora="off" if spec.is_norm else config.dora,
+            norm_gradient=config.dora_norm_gradient,
+            dropout=config.dropout,
+            module_dropout=config.module_dropout,
+        )
+        columns = 1 if spec.is_norm else spec.columns
+        self.diff = nn.Parameter(torch.zeros(spec.outputs, columns))
+        self.diff_b = nn.Parameter(torch.zeros(spec.outputs)) if config.bias else None
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """Returns the difference."""
+        return (self.diff,)
+
+    def update(self, *parts: Tensor) -> Tensor:
+        """Returns the difference."""
+        return parts[0]
+
+    def bias_change(self) -> Tensor | None:
+        """Returns the difference of the bias."""
+        return self.diff_b
+
+    def run(
+        self,
+        x: Tensor,
+        base: Callable[[Tensor], Tensor],
+        layer: nn.Module,
+        strength: _base.Strength = 1.0,
+    ) -> Tensor:
+        """Returns the layer's output with the difference; norm layers run once as they are."""
+        if self.spec.is_norm and not self.left_out(self.module_dropout):
+            return _base.Adapter.run(self, x, base, layer, strength)
+        return super().run(x, base, layer, strength)
+
+    def scalable(self) -> list[nn.Parameter]:
+        """Returns the difference."""
+        return [self.diff]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns diff and diff_b, or w_norm and b_norm."""
+        weight, bias = ("w_norm", "b_norm") if self.spec.is_norm else ("diff", "diff_b")
+        found = {weight: self.diff.detach().reshape(self.spec.weight_shape)}
+        if self.diff_b is not None:
+            found[bias] = self.diff_b.detach()
+        return found | self.magnitude_tensors()
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes the differences from a file."""
+        weight, bias = ("w_norm", "b_norm") if self.spec.is_norm else ("diff", "diff_b")
+        self.diff.data.copy_(_base.take(tensors, weight, tuple(self.diff.shape)))
+        if self.diff_b is not None:
+            self.diff_b.data.copy_(_base.take(tensors, bias, tuple(self.diff_b.shape)))
+        self.load_magnitude(tensors)
+
+
+def parameters(spec: _base.LayerSpec, config: Full) -> int:
+    """Returns how many numbers are trained: all of the weight, and its bias."""
+    if spec.is_norm:
+        return spec.outputs * (2 if config.bias else 1)
+    bias = spec.outputs if config.bias else 0
+    return spec.outputs * spec.columns + bias + magnitudes(spec, config.dora)
+
+
+def config_of(tensors: Mapping[str, Tensor]) -> Full:
+    """Returns whether the bias is part of it, and DoRA's side.
+
+    Raises:
+        ValueError: there is a bias without a weight.
+    """
+    weight = tensors.get("diff", tensors.get("w_norm"))
+    if weight is None:
+        raise ValueError("diff is missing")
+    bias = "diff_b" in tensors or "b_norm" in tensors
+    return Full(bias=bias, dora=dora_of(tensors, weight.shape[0]))

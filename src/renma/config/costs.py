@@ -1,0 +1,189 @@
+"""What training costs before it starts: memory and operations (no torch).
+
+Weights, gradients and optimizer state are counted; activations and the runtime are estimates from
+measured figures, stated below.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from renma.config.adapter import IA3, Full, GLora, LoHa, LoKr, Lora, LoraFA, Mora, Oft
+from renma.config.estimate import Shape, Shapes, tensors, trained
+from renma.config.layer_table import Choice, Slot, choose
+
+_ACTIVATION_BYTES = 10_500 / 320
+"""Bytes kept for backward per pixel and first-level channel in fp32; measured on SD 1.5 with LoRA
+on its transformer blocks."""
+_CHECKPOINTED = 0.55
+_RUNTIME_MIB = 520
+"""torch, diffusers and transformers themselves."""
+OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
+_SMALL = 4096
+"""Tensors with fewer elements keep 32-bit state under bitsandbytes' 8-bit optimizers."""
+_ZERO = {"up", "up_2", "w2", "w2_b", "weight", "diff", "diff_b", "a2", "b2", "blocks", "matrix"}
+"""Trained tensors that start at zero."""
+_OWN_INPUT = (
+    ".to_q", ".ff.net.0.proj", ".ff.net.2", ".proj_in", ".proj_out", ".conv1", ".conv2",
+)  # fmt: skip
+"""Layers whose input nothing but their own adapter keeps; key and value share the query's."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Estimated peak memory of training in MiB, by what needs it."""
+
+    runtime: float
+    """Programs and libraries."""
+    weights: float
+    """The frozen model."""
+    adapter: float
+    """Numbers of the adapters, trained and frozen."""
+    gradients: float
+    """One fp32 number for each trained one."""
+    state: float
+    """The optimizer's."""
+    activations: float
+    """What the backward pass needs of the forward pass."""
+
+    @property
+    def total(self) -> float:
+        """The sum."""
+        return sum(vars(self).values())
+
+
+@dataclass(frozen=True)
+class Footing:
+    """What memory depends on besides the adapter.
+
+    Attributes:
+        table: every layer of the model.
+        frozen_numbers: parameters of the parts that stay loaded.
+        frozen_bytes: bytes of one of them: 4 for fp32, 2 for bf16.
+        optimizer: its name.
+        pixels: of the largest batch, all its pictures together.
+        channels: of the U-Net's first level.
+        levels: of the U-Net.
+        factor: pixels along one side of a latent.
+        checkpointing: whether activations are computed twice.
+    """
+
+    table: tuple[Slot, ...]
+    frozen_numbers: int
+    frozen_bytes: int
+    optimizer: str
+    pixels: int
+    channels: int
+    levels: int
+    factor: int
+    checkpointing: bool
+
+
+def memory(chosen: Iterable[Choice], footing: Footing) -> Memory:
+    """Returns the memory that training ``chosen`` needs at most."""
+    chosen, mib = list(chosen), 2**20
+    rows = [row for slot, own, _ in chosen for row in trained(slot, own).items()]
+    kept = sum(math.prod(s) for slot, own, _ in chosen for s in tensors(slot, own).values())
+    return Memory(
+        runtime=_RUNTIME_MIB,
+        weights=footing.frozen_numbers * footing.frozen_bytes / mib,
+        adapter=4 * kept / mib,
+        gradients=4 * sum(math.prod(shape) for _, shape in rows) / mib,
+        state=state_bytes(footing.optimizer, rows) / mib,
+        activations=_activations(chosen, footing) / mib,
+    )
+
+
+def state_bytes(optimizer: str, rows: Iterable[tuple[str, Shape]]) -> int:
+    """Returns the bytes of an optimizer's state for trained tensors in fp32.
+
+    Args:
+        optimizer: ``adamw``, ``adamw8bit`` or ``prodigy``.
+        rows: name (as :func:`renma.config.estimate.trained` gives it) and shape of each tensor.
+    """
+    total = 0
+    for name, shape in rows:
+        count = math.prod(shape)
+        if optimizer == "adamw8bit" and count >= _SMALL:
+            total += 2 * count + 8 * math.ceil(count / 256)  # bytes, and two scales a block
+        elif optimizer == "prodigy":  # a tensor that starts at zero has no start to remember
+            total += (12 if name.rpartition(".")[2] in _ZERO else 16) * count
+        else:
+            total += 8 * count
+    return total
+
+
+def _activations(chosen: list[Choice], footing: Footing) -> float:
+    """Returns the measured figure, less the inputs kept in that measurement, plus these here."""
+    usual = sum(_input_bytes(slot, footing) for slot, _, _ in choose(Lora(), footing.table))
+    base = footing.pixels * footing.channels * _ACTIVATION_BYTES
+    total = max(base - usual, base / 4) + sum(_kept(slot, own, footing) for slot, own, _ in chosen)
+    share = _CHECKPOINTED if footing.checkpointing else 1
+    return total * footing.frozen_bytes / 4 * share
+
+
+def _input_bytes(slot: Slot, footing: Footing) -> float:
+    if slot.part != "unet" or not slot.path.endswith(_OWN_INPUT):
+        return 0
+    return 4 * slot.inputs * _tokens(slot, footing)
+
+
+def _kept(slot: Slot, config: object, footing: Footing) -> float:
+    """Returns the bytes that an adapter of one layer keeps for its backward pass, in fp32."""
+    if slot.part != "unet" or slot.is_norm:
+        return 0
+    own_input, tokens = _input_bytes(slot, footing), _tokens(slot, footing)
+    output, weight = 4 * slot.outputs * tokens, 4 * math.prod(slot.shape)
+    match config:
+        case LoraFA():
+            kept = 4 * config.rank * tokens
+        case IA3():
+            kept = own_input if config.on_input else output
+        case LoHa() | Full() | GLora() | Oft():
+            kept = own_input + weight  # the changed weight, or a product that it is made of
+        case LoKr() | Mora():
+            kept = own_input + output
+        case _:
+            kept = own_input
+    return kept + (output if getattr(config, "dora", "off") != "off" else 0)
+
+
+def _tokens(slot: Slot, footing: Footing) -> float:
+    pixels = footing.pixels / footing.factor**2
+    return _positions(slot.path, footing.levels, pixels, tokens=77)
+
+
+def levels_of(unet: Shapes) -> int:
+    """Returns the resolutions of a U-Net: each down block but the last halves it."""
+    blocks = (int(m[1]) for n in unet if (m := re.match(r"down_blocks\.(\d+)\.", n)))
+    return 1 + max(blocks, default=0)
+
+
+def forward_flops(unet: Shapes, latent_pixels: int, tokens: int = 77) -> float:
+    """Returns the floating-point operations of one U-Net forward pass of one picture.
+
+    Counts two per weight and position; attention between positions is left out (a few percent).
+    """
+    levels = levels_of(unet)
+    return sum(
+        2.0 * math.prod(s) * _positions(n, levels, latent_pixels, tokens)
+        for n, s in unet.items()
+        if len(s) > 1
+    )
+
+
+def _positions(name: str, levels: int, latent_pixels: float, tokens: int) -> float:
+    if "time_emb" in name:
+        return 1
+    if "attn2.to_k" in name or "attn2.to_v" in name:
+        return tokens
+    if match := re.match(r"down_blocks\.(\d+)\.", name):
+        level = int(match[1]) + ("downsamplers" in name)
+    elif match := re.match(r"up_blocks\.(\d+)\.", name):
+        level = levels - 1 - int(match[1]) - ("upsamplers" in name)
+    else:
+        level = levels - 1 if name.startswith("mid_block") else 0
+    return latent_pixels / 4**level

@@ -1,0 +1,123 @@
+"""What training begins from: LoRAs merged into the base, and a network fresh or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from renma.config.adapter import AdapterSection
+from renma.config.start import StartConfig
+from renma.core.errors import UserError
+from renma.core.events import Report
+from renma.engine.network import Member, Network, part_of, restored
+from renma.families._base import Family
+from renma.formats import lora_file
+
+_CARRIED = ("dropout", "rank_dropout", "module_dropout", "norm_gradient")
+"""What a file does not tell and the options do."""
+
+
+def apply_base_weights(family: Family, start: StartConfig, base: Path) -> None:
+    """Adds ``start.base_weights`` to the model, for good.
+
+    Into float32 weights they are merged. In lower precision, where a merge would round them away,
+    they stay beside the weights as frozen adapters.
+
+    Raises:
+        UserError: a file is no LoRA or does not fit the model.
+    """
+    strengths = (*start.base_strengths, *[1.0] * len(start.base_weights))
+    for name, strength in zip(start.base_weights, strengths, strict=False):
+        network = Network.from_file(family, base / name)
+        kinds = {m.target.layer.weight.dtype for m in network.members.values()}
+        if kinds <= {torch.float32, torch.float64}:
+            network.merge_into_base(strength)
+        else:
+            network.strength = dict.fromkeys(network.strength, strength)
+            network.attach()
+
+
+def begin(
+    family: Family,
+    config: AdapterSection,
+    start: StartConfig,
+    seed: int,
+    parts: tuple[str, ...],
+    base: Path,
+    report: Report,
+) -> Network:
+    """Returns the network that is trained.
+
+    Args:
+        family: the model, base weights applied.
+        config: the adapter's options.
+        start: what to begin from.
+        seed: the run's seed.
+        parts: ``unet``, ``text_encoder``.
+        base: folder that relative paths start from.
+        report: told what of a file is not used.
+
+    Raises:
+        UserError: the file does not fit.
+    """
+    if not start.weights:
+        return Network.fresh(family, config, seed, parts, base)
+    path = base / start.weights
+    layers = lora_file.read(path).layers
+    if start.ranks_from_file:
+        return _like_file(family, config, layers, parts, path, report)
+    network = Network.fresh(family, config, seed, parts, base)
+    for name, tensors in layers.items():
+        if name in network.members:
+            try:
+                network.members[name].adapter.load_tensors(tensors)
+            except ValueError as error:
+                raise UserError(
+                    f"'{name}' does not fit the options in [adapter]: {error}",
+                    where=path,
+                    remedy="start.ranks_from_file = true takes ranks and alphas from the file.",
+                ) from None
+    _tell(set(layers) - set(network.members), set(network.members) - set(layers), path, report)
+    return network
+
+
+def _like_file(
+    family: Family,
+    config: AdapterSection,
+    layers: lora_file.Layers,
+    parts: tuple[str, ...],
+    path: Path,
+    report: Report,
+) -> Network:
+    """Returns a network with the layers, ranks and alphas of a file."""
+    targets, members = family.targets(), {}
+    as_lora = config.algorithm if config.algorithm in {"lora", "lora_fa", "dylora"} else None
+    for name, tensors in layers.items():
+        if name not in targets or part_of(targets[name]) not in parts:
+            continue
+        plain = "lora_down.weight" in tensors
+        adapter = restored(targets[name], tensors, name, path, as_lora if plain else None)
+        for option, given in _carried(config).items():
+            if hasattr(adapter, option):
+                setattr(adapter, option, given)
+        members[name] = Member(targets[name], adapter.requires_grad_())
+    if not members:
+        raise UserError("has no layer that this run trains", where=path)
+    _tell(set(layers) - set(members), set(), path, report)
+    return Network(members)
+
+
+def _carried(config: AdapterSection) -> dict[str, object]:
+    options = {"norm_gradient": "dora_norm_gradient"}
+    found = {name: getattr(config, options.get(name, name), None) for name in _CARRIED}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _tell(unused: set[str], fresh: set[str], path: Path, report: Report) -> None:
+    if unused:
+        text = f"{len(unused)} layers of {path.name} are not trained here and are left out, such as"
+        report.event("warned", text=f"{text} {min(unused)}")
+    if fresh:
+        text = f"{len(fresh)} trained layers are not in {path.name} and start afresh, such as"
+        report.event("warned", text=f"{text} {min(fresh)}")
