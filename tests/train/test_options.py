@@ -13,6 +13,7 @@ import torch
 
 from renma.config.model import ModelConfig
 from renma.config.tasks import TrainOptions
+from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.engine.model import load_family
 from renma.train import task, work
@@ -182,3 +183,33 @@ def test_gradient_checkpointing_computes_blocks_twice(project: Path, at_steps, p
     assert calls["CLIPMLP"] == 2 * once["CLIPMLP"]
     # diffusers computes the first block of the middle once
     assert calls["ResnetBlock2D"] > 1.8 * once["ResnetBlock2D"]
+
+
+def _checked(project: Path, *values: str):
+    from renma.config import load_run
+    from renma.train.plan import prepare
+
+    return prepare(load_run(project / "run.toml", values), project)
+
+
+def test_prodigy_refuses_rates_of_blocks_and_factors(project: Path):
+    prodigy = ("optimizer={name='prodigy'}",)
+    _checked(project, *prodigy)
+    with pytest.raises(UserError, match="adapter.lr_ratio: prodigy finds one"):
+        _checked(project, *prodigy, "adapter.lr_ratio=16")
+    with pytest.raises(UserError, match="adapter.blocks: prodigy finds one"):
+        _checked(project, *prodigy, "adapter.blocks.mid_rates=0.5")
+
+
+def test_missing_start_files_are_named_before_anything_is_loaded(project: Path):
+    with pytest.raises(UserError, match=r"gone\.safetensors: there is no such file"):
+        _checked(project, "start.weights='gone.safetensors'")
+    with pytest.raises(UserError, match=r"gone\.safetensors: there is no such file"):
+        _checked(project, "start.base_weights=['gone.safetensors']")
+
+
+def test_another_algorithm_for_one_time(project: Path):
+    """The file's own rank belongs to its own algorithm; the whole section can be replaced."""
+    with pytest.raises(UserError, match=r"--set 'adapter=\{algo=\"ia3\"\}'"):
+        _checked(project, "adapter.rank=3", "adapter.algo=ia3")
+    assert _checked(project, "adapter={algo='ia3'}").plan.parameters > 0

@@ -119,7 +119,11 @@ def _translate(
         known = known_keys(model, path[:-1])
         if name in known:
             chosen = next(part for part in first["loc"] if _is_tag(part, first["loc"], model))
-            return UserError(f"'{key}' means nothing to '{chosen}'", where=where)
+            return UserError(
+                f"'{key}' means nothing to '{chosen}'",
+                where=where,
+                remedy=_anew(str(path[0]), str(chosen), assignments),
+            )
         hint = _elsewhere(name, model) or did_you_mean(name, known) or _kohya(name, model)
         return UserError(f"unknown key '{key}'", where=where, remedy=hint or _list(known))
     if first["type"] == "missing":
@@ -207,6 +211,16 @@ def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _models_in(argument)
+
+
+def _anew(section: str, chosen: str, assignments: Iterable[str]) -> str:
+    """Says how to choose another algorithm for one time without the keys of the file's own."""
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        if name.startswith(f"{section}.") and value.strip("'\" ") == chosen:
+            tag = name.partition(".")[2]
+            return f"Replace the whole section: --set '{section}={{{tag}=\"{chosen}\"}}'."
+    return "Remove it."
 
 
 def _is_tag(part: Any, location: tuple[Any, ...], model: type[Section]) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from renma.config import Run, costs, layer_table
 from renma.config import estimate as arithmetic
-from renma.config.adapter import AdapterSection
+from renma.config.adapter import AdapterSection, Lora
+from renma.config.layer_table import Choice
 from renma.config.prompts import prompts
 from renma.core.errors import UserError
 from renma.core.store import cache_folder, write_text
@@ -79,6 +80,7 @@ def prepare(run: Run, base: Path) -> Prepared:
         UserError: anything that would stop the run later.
     """
     _check_rates(run)
+    _check_start(run, base)
     prompts(run.sample, base)
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
@@ -93,6 +95,7 @@ def prepare(run: Run, base: Path) -> Prepared:
     steps = total_steps(run, order)
     stand = footing(run, model, order)
     chosen = trained_layers(run, run.adapter, stand.table, base)
+    _check_groups(run, chosen)
     plan, flops = _costs(run, scan, order, model, steps)
     plan["parameters"] = sum(arithmetic.numbers(slot, own) for slot, own, _ in chosen)
     plan["file_bytes"] = arithmetic.file_bytes(chosen, run.output.precision)
@@ -138,6 +141,38 @@ def _check_rates(run: Run) -> None:
             f"prodigy needs one learning rate for all parts, not {rates}",
             remedy="Leave optimizer.unet_lr and text_encoder_lr out.",
         )
+
+
+def _check_groups(run: Run, chosen: Sequence[Choice]) -> None:
+    """Refuses rates by block or by factor with an optimizer that finds one rate itself.
+
+    Raises:
+        UserError: Prodigy with block rates or LoRA+.
+    """
+    if run.optimizer.name != "prodigy":
+        return
+    adapter = run.adapter
+    ratios = {1.0}
+    if isinstance(adapter, Lora):
+        ratios = {adapter.ratio(part) for part in trained_parts(run)}
+    if len({rate for _, _, rate in chosen}) > 1 or ratios != {1.0}:
+        raise UserError(
+            "prodigy finds one learning rate for everything: block rates and LoRA+ need another "
+            "optimizer",
+            where="adapter.blocks" if ratios == {1.0} else "adapter.lr_ratio",
+            remedy="Use optimizer.name = 'adamw', or leave them out.",
+        )
+
+
+def _check_start(run: Run, base: Path) -> None:
+    """Looks into the files that training begins from.
+
+    Raises:
+        UserError: one is missing or no safetensors file.
+    """
+    for name in (run.start.weights, *run.start.base_weights):
+        if name:
+            read_header(base / name)
 
 
 def remember_speed(flops: float, seconds: float, precision: str) -> None:
