@@ -1,6 +1,6 @@
 """What every algorithm learns in the same time: likeness, leakage, speed, memory, file size.
 
-    python benchmarks/algorithms.py --out benchmarks/results [--budget 80] [--only lora loha]
+    python benchmarks/algorithms.py --out benchmarks/results [--budget 60] [--only lora loha]
 
 Each trains the character sample with `renma train` and is scored with `renma judge`, in processes
 of their own and on one thread, as a user would start them. A run of a few steps tells how long a
@@ -29,7 +29,7 @@ from renma.judge.grid import shot
 from renma.judge.paint import Cell, open_painter
 from renma.judge.sheet import sheet
 
-CALIBRATION = 24
+CALIBRATION = 40
 """Steps of the run that measures a step."""
 UNDISTURBED = 0.1
 """The share of the quickest steps whose slowest is called a step's time: on a machine that others
@@ -91,7 +91,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/algorithms"))
-    parser.add_argument("--budget", type=float, default=80.0, help="seconds of training for each")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of training for each")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     arguments = parser.parse_args()

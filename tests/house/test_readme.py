@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def blocks(path: Path, language: str) -> list[str]:
 
 def commands(path: Path) -> list[list[str]]:
     lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
-    return [line.split("#")[0].split() for line in lines if line.strip()]
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda p: p.name)
