@@ -60,6 +60,8 @@ class Cell:
     tokens: int
     rank: int
     precision: str
+    outputs: int | None = None
+    """Rows of the weight, if not ``width``."""
 
     def __str__(self) -> str:
         rank = "" if self.algo in RANKLESS else f" r={self.rank}"
@@ -108,13 +110,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few cells, few rounds")
     parser.add_argument("--algo", choices=ALGOS, nargs="+", default=ALGOS)
     parser.add_argument("--no-time", action="store_true", help="only what does not vary")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for cell in cells(arguments.algo, arguments.quick):
-        row = {**asdict(cell), "subjects": counts(cell)}
+        row: dict[str, Any] = {**named(cell), "subjects": counts(cell)}
         timed = arguments.quick or (cell.width, cell.tokens) in REAL
         if timed and cell.rank != AT[2] and not arguments.no_time:
             for name, ratio in times(cell, 3 if arguments.quick else arguments.rounds).items():
@@ -126,6 +128,11 @@ def main() -> None:
         text = json.dumps(result, indent=2)[:-2] + ',\n  "cells": [\n    '
         text += ",\n    ".join(json.dumps(row) for row in rows) + "\n  ]\n}\n"
         arguments.out.write_text(text)
+
+
+def named(cell: Cell) -> dict[str, Any]:
+    """Returns the fields of a cell with a square weight."""
+    return {name: value for name, value in asdict(cell).items() if name != "outputs"}
 
 
 def cells(algos: tuple[str, ...] | list[str], quick: bool) -> Iterator[Cell]:
@@ -214,13 +221,15 @@ def times(cell: Cell, rounds: int) -> dict[str, float]:
 
 def inputs(cell: Cell) -> tuple[Tensor, Tensor]:
     """Returns the input and the gradient of the output."""
-    shape, dtype = (1, cell.tokens, cell.width), DTYPES[cell.precision]
-    return torch.randn(shape, dtype=dtype, requires_grad=True), torch.randn(shape, dtype=dtype)
+    dtype, outputs = DTYPES[cell.precision], cell.outputs or cell.width
+    x = torch.randn(1, cell.tokens, cell.width, dtype=dtype, requires_grad=True)
+    return x, torch.randn(1, cell.tokens, outputs, dtype=dtype)
 
 
 def build(cell: Cell, name: str) -> Subject:
     """Returns one implementation on a layer of its own."""
-    layer = nn.Linear(cell.width, cell.width, dtype=DTYPES[cell.precision])
+    outputs = cell.outputs or cell.width
+    layer = nn.Linear(cell.width, outputs, dtype=DTYPES[cell.precision])
     layer.requires_grad_(False)
     if name == "frozen":
         return Subject(layer.forward, (layer,))
@@ -261,7 +270,7 @@ def peft(cell: Cell, layer: nn.Linear) -> nn.Module:
     """PEFT's layer; LoRA-FA is its LoRA with A frozen, as kohya-style trainers do it."""
     from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 
-    target = {"target_modules": ["0"]}
+    target: dict[str, Any] = {"target_modules": ["0"]}
     rank = {"r": cell.rank, **target}
     whole = {"r": cell.width, "alpha": cell.width, **target}  # too high a rank: w2 is not split
     config = {
@@ -317,7 +326,7 @@ def above(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     found = []
     for row in rows:
-        cell = Cell(**{name: row[name] for name in Cell.__dataclass_fields__})
+        cell = Cell(**{name: value for name, value in row.items() if name != "subjects"})
         ours = measures(row["subjects"]["renma"])
         for peer in subjects(cell)[1:]:
             theirs = measures(row["subjects"][peer])
@@ -351,7 +360,7 @@ def show(rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
     table = Table("cell", "renma", *PEERS, title="FLOPs  KiB kept beside x (+x)  time")
     for row in rows:
         if (row["width"], row["tokens"]) == AT[:2]:
-            cell = Cell(**{name: row[name] for name in Cell.__dataclass_fields__})
+            cell = Cell(**{name: value for name, value in row.items() if name != "subjects"})
             told = [figures(row["subjects"].get(name)) for name in ("renma", *PEERS)]
             table.add_row(str(cell), *told)
     console.print(table)
@@ -359,13 +368,28 @@ def show(rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
     for limit in result["limits"]:
         table.add_row(*(str(value) for value in limit.values()))
     console.print(table)
-    title = f"renma above a peer: {len(result['above'])} of {len(rows)} cells x peers x measures"
-    table = Table("cell", "what", "peer", "renma", "peer's", "ratio", "less of", title=title)
-    for row in result["above"]:
-        ratio = f"{row['renma'] / row['theirs']:.3f}" if row["theirs"] else "-"
-        values = (row["cell"], row["what"], row["peer"], row["renma"], row["theirs"], ratio)
-        table.add_row(*(str(value) for value in values), " ".join(row["instead"]))
-    console.print(table)
+    console.print(peers_below(rows, result["above"]))
+
+
+def peers_below(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> Any:
+    """Returns :func:`above` in short: the same comparison of several cells in one line."""
+    from rich.table import Table
+
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for entry in found:
+        algo, *_, precision = entry["cell"].split()
+        groups.setdefault((algo, precision, entry["what"], entry["peer"]), []).append(entry)
+    table = Table("algo", "", "what", "peer", "cells", "ratio", "worst", "less of, in all of them")
+    table.title = "where renma needs more than a peer (every cell: --out)"
+    for key, entries in groups.items():
+        cells = sum((row["algo"], row["precision"]) == key[:2] for row in rows)
+        entries.sort(key=lambda entry: entry["renma"] / (entry["theirs"] or 1))
+        low, high = (entries[i]["renma"] / (entries[i]["theirs"] or 1) for i in (0, -1))
+        less = set.intersection(*(set(entry["instead"]) for entry in entries))
+        worst = " ".join(entries[-1]["cell"].split()[1:-1])
+        part = f"{len(entries)} of {cells}"
+        table.add_row(*key, part, f"{low:.3f}-{high:.3f}", worst, " ".join(sorted(less)))
+    return table
 
 
 def figures(one: dict[str, Any] | None) -> str:

@@ -35,6 +35,23 @@ def algorithm(tensors: Mapping[str, Tensor]) -> str:
     raise ValueError(f"{', '.join(sorted(tensors))}: no algorithm of this version")
 
 
+def kinds(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Returns a layer's algorithm, and its features that some programs cannot load.
+
+    See :func:`renma.formats.portability.features`; ``unknown`` where no algorithm is told.
+    """
+    from renma.formats.portability import features
+
+    try:
+        name = algorithm(tensors)
+    except ValueError:
+        name = "unknown"
+    blocks, magnitudes = tensors.get("oft_blocks"), tensors.get("dora_scale")
+    name = "boft" if blocks is not None and blocks.dim() == 4 else name
+    axis = 1 if magnitudes is not None and magnitudes.shape[:1] == (1,) else 0
+    return [name, *features(tensors, axis)]
+
+
 def restore(spec: LayerSpec, tensors: Mapping[str, Tensor], algo: str | None = None) -> Adapter:
     """Returns the adapter of one layer from its tensors in a file.
 

@@ -1,7 +1,8 @@
 """What a person sees while a task works: a progress bar, or plain lines where there is no terminal.
 
-Shown events: ``step`` (step, steps, epoch, epochs, loss, loss_average), ``caching`` (done, total,
-what), ``sampling`` (done, total), ``saved`` and ``sample`` (path), ``warned`` (text), ``finished``.
+Shown events: ``step`` (step, steps, epoch, epochs, loss, loss_average), ``caching`` and ``working``
+(done, total, what), ``sampling`` (done, total), ``saved`` and ``sample`` (path), ``warned`` (text),
+``finished``.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Screen:
         self._shown = {
             "step": self._step,
             "caching": self._caching,
+            "working": self._working,
             "sampling": self._sampling,
             "saved": lambda data: self.line(f"saved {data['path']}"),
             "sample": lambda data: self.line(f"drew {data['path']}"),
@@ -95,6 +97,9 @@ class Screen:
 
     def _caching(self, data: dict[str, Any]) -> None:
         self._advance(f"caching {data['what']}", data["done"], data["total"], "")
+
+    def _working(self, data: dict[str, Any]) -> None:
+        self._advance(f"working on {data['what']}", data["done"], data["total"], "")
 
     def _sampling(self, data: dict[str, Any]) -> None:
         self._advance("sampling", data["done"], data["total"], "")

@@ -80,6 +80,25 @@ class Footing:
     levels: int
     factor: int
     checkpointing: bool
+    quantised_numbers: int = 0
+    """How many of the frozen parameters are kept in few bits (model.quantize)."""
+    quantised_bytes: float = 0.0
+    """Bytes of one of those."""
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of all frozen parameters."""
+        whole = self.frozen_numbers - self.quantised_numbers
+        return whole * self.frozen_bytes + self.quantised_numbers * self.quantised_bytes
+
+
+QUANTISED_BYTES = {"int8": 1 + 4 / 256, "nf4": 0.5 + 1 / 64 + 4 / 2**14, "fp4": 0.5 + 1 / 64}
+"""Bytes of a number in few bits: its code, and its share of the block's scale."""
+
+
+def is_quantised(name: str, shape: Shape) -> bool:
+    """Says whether `model.quantize` keeps a U-Net weight in few bits."""
+    return len(shape) == 2 and ".transformer_blocks." in name
 
 
 def memory(chosen: Iterable[Choice], footing: Footing) -> Memory:
@@ -89,7 +108,7 @@ def memory(chosen: Iterable[Choice], footing: Footing) -> Memory:
     kept = sum(math.prod(s) for slot, own, _ in chosen for s in tensors(slot, own).values())
     return Memory(
         runtime=_RUNTIME_MIB,
-        weights=footing.frozen_numbers * footing.frozen_bytes / mib,
+        weights=footing.weight_bytes / mib,
         adapter=4 * kept / mib,
         gradients=4 * sum(math.prod(shape) for _, shape in rows) / mib,
         state=state_bytes(footing.optimizer, rows) / mib,

@@ -110,6 +110,15 @@ class MemoryOptions(_RunSource):
     """Print the table as JSON, for programs."""
 
 
+class LayersOptions(_RunSource):
+    """Options of ``renma plan layers``."""
+
+    each: bool = False
+    """Show every layer by its name and size, not only the blocks."""
+    as_json: bool = Field(default=False, alias="json")
+    """Print the table as JSON, for programs."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing renma can do.
@@ -157,6 +166,13 @@ TASKS = (
         MemoryOptions,
         "Weigh every algorithm before training: parameters, gradients, state, activations.",
         "renma plan memory mine/run.toml --ranks 4 --ranks 32",
+    ),
+    Task(
+        "plan layers",
+        "renma.train.layer_plan",
+        LayersOptions,
+        "Show the model's blocks and layers: their sizes, what is trained of them, rank and rate.",
+        "renma plan layers mine/run.toml --set adapter.blocks.up_rates=sine",
     ),
     Task(
         "train",

@@ -69,8 +69,9 @@ class OutputConfig(Section):
     """File name without ending."""
     precision: Literal["fp32", "fp16", "bf16"] = opt("fp16", kohya="save_precision")
     """Precision of the numbers in the file."""
-    metadata: Literal["full", "minimal"] = opt("full", kohya="no_metadata")
-    """`minimal` writes only what programs need to load the file: no tags, folders or settings."""
+    metadata: Literal["full", "minimal", "none"] = opt("full", kohya="no_metadata")
+    """`minimal` writes only what says which model and network it is: no tags, folders or settings;
+    `none` nothing at all."""
     trigger: str = opt("", kohya="metadata_trigger_phrase")
     """Trigger word, written into the file for other programs."""
     title: str = opt("", "advanced", kohya="metadata_title")

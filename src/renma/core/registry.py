@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 from types import ModuleType
 
 from renma.core.errors import UserError, did_you_mean
 
 
+@cache
 def names(package: str) -> tuple[str, ...]:
-    """Returns the sorted public module names in a package (files not starting with ``_``)."""
+    """Returns the sorted public module names in a package (files not starting with ``_``).
+
+    A folder is listed once in a process: nothing is added to a package that runs.
+    """
     path = importlib.import_module(package).__path__
     return tuple(sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")))
 

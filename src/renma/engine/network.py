@@ -247,10 +247,13 @@ class Network:
         return NormReport(sum(n > limit for n in norms), sum(norms) / len(norms), max(norms))
 
     def tensors(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Returns the file form of all adapters, numbers in a precision and marks as they are."""
+        """Returns the file form of all adapters, numbers in a precision and marks as they are.
+
+        An alpha that the precision cannot hold exactly stays float32.
+        """
         named = ((name, member.adapter.tensors()) for name, member in self.members.items())
         return {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            name: lora_names.cast(name, tensor, dtype)
             for name, tensor in lora_names.join(named).items()
         }
 

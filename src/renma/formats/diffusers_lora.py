@@ -103,7 +103,7 @@ def canonical(
 
 
 def _spelled(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if "bias_scaled" in row and {"weight", "on_input"} <= row.keys():
+    if _is_pefts_ia3(row):
         return {"ia3_l": _ia3(row)}
     if not is_lora(row):
         return dict(row)
@@ -113,6 +113,19 @@ def _spelled(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
         conv = scale.dim() == 4
         names[_MAGNITUDE] = scale.reshape(1, -1, 1, 1) if conv else scale.reshape(-1)
     return names
+
+
+def _is_pefts_ia3(row: Mapping[str, Tensor]) -> bool:
+    """Says whether PEFT's form tells all of an (IA)3 layer.
+
+    PEFT scales the bias with the outputs; a file of LyCORIS does not. The factors of a convolution
+    have one shape on either side, so those of its inputs would be taken for outputs'.
+    """
+    if not {"weight", "on_input"} <= row.keys():
+        return False
+    if int(row["on_input"]):
+        return row["weight"].dim() < 4 and row["weight"].numel() > 1
+    return "bias_scaled" in row
 
 
 def _ia3(row: Mapping[str, Tensor]) -> Tensor:

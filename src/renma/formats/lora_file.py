@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from renma.core.errors import UserError
-from renma.formats import diffusers_lora, module_names, peft_names, safetensors
+from renma.formats import diffusers_lora, lora_names, module_names, peft_names, safetensors
 from renma.formats.metadata import parse
 
 WRITABLE = ("kohya", "diffusers", "lycoris")
@@ -104,7 +104,8 @@ def write(
         path: the file.
         file: what to write; it is not changed.
         naming: one of :data:`WRITABLE`, or ``file.naming`` for the very names it was found with.
-        dtype: precision of floating-point tensors (default: as they are).
+        dtype: precision of floating-point tensors (default: as they are); an alpha that it cannot
+            hold exactly keeps its own.
 
     Raises:
         UserError: a layer that the naming has no name for, or the disk is full.
@@ -122,7 +123,7 @@ def named(
         UserError: a layer that the naming has no name for.
     """
     layers = {
-        key: {suffix: _cast(t, dtype) for suffix, t in tensors.items()}
+        key: {s: t if dtype is None else lora_names.cast(s, t, dtype) for s, t in tensors.items()}
         for key, tensors in file.layers.items()
     }
     own = {*diffusers_lora.KEYS, ADDED, "sshs_model_hash", "sshs_legacy_hash"}
@@ -290,6 +291,3 @@ def _as_found(file: LoraFile, layers: Layers) -> dict[str, Tensor]:
 def _lycoris_key(key: str) -> str:
     return "lycoris_" + module_names.flat(module_names.module_path(key)[1])
 
-
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 T = TypeVar("T")
 
 PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
@@ -36,3 +39,22 @@ def by_layer(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
 def join(layers: Iterable[tuple[str, Mapping[str, T]]]) -> dict[str, T]:
     """The inverse of :func:`by_layer`."""
     return {f"{layer}.{suffix}": t for layer, tensors in layers for suffix, t in tensors.items()}
+
+
+def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns a tensor of a LoRA file in the file's precision.
+
+    Marks (integers) stay as they are. So does an alpha that the precision cannot hold exactly: the
+    scale of the whole layer would be off.
+
+    Args:
+        name: of the tensor in the file, or its suffix.
+        tensor: the numbers.
+        dtype: the file's precision.
+    """
+    if not tensor.is_floating_point():
+        return tensor
+    narrow = tensor.to(dtype)
+    if name.rpartition(".")[2] == "alpha" and not torch.equal(narrow.to(tensor.dtype), tensor):
+        return tensor
+    return narrow

@@ -1,45 +1,88 @@
 """Which programs cannot load a file, told before somebody finds out by a wrong picture.
 
-Read off the loaders' sources: ComfyUI's weight adapters, diffusers 0.42's LoRA loader, LyCORIS
-4.1.3's ``make_module_from_state_dict``.
+diffusers 0.42 and LyCORIS 4.1.3 were tried on every algorithm (``tests/use/test_same_pictures.py``
+does so still); ComfyUI was read off the source of its weight adapters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-_CONVERT = "`renma file convert IN OUT --to kohya --as {form}` writes a form that they load"
-_DIFFUSERS = "diffusers refuses it"
-_DROPPED = "diffusers drops the magnitudes of kohya's naming (a wrong picture)"
-_CANNOT: dict[str, tuple[str, str]] = {
-    "loha": (_DIFFUSERS, "lora"),
-    "lokr": (_DIFFUSERS, "lora"),
-    "full": (_DIFFUSERS, "lora"),
-    "glora": (_DIFFUSERS, "merged"),
-    "ia3": ("ComfyUI has no loader for it, diffusers refuses it, LyCORIS cannot load it", "merged"),
-    "mora": ("no other program has a loader for it", "merged"),
-    "oft": ("diffusers refuses it, ComfyUI ignores its constraint and rescaling", "merged"),
-    "boft": (_DIFFUSERS, "merged"),
-    "dora": (f"{_DROPPED}, ComfyUI takes their norm from the base weight alone", "merged"),
-    "dora on inputs": (f"{_DROPPED}, LyCORIS cannot load it", "merged"),
-    "tucker": ("diffusers refuses its middle factor", "lora"),
-    "lokr tucker": ("diffusers refuses it, ComfyUI leaves it out, LyCORIS cannot load it", "diff"),
+_REFUSED = "diffusers refuses it"
+_LOSES = "diffusers drops the magnitudes of kohya's naming (a wrong picture)"
+_CANNOT: dict[str, dict[str, str]] = {
+    "loha": {"diffusers": _REFUSED},
+    "lokr": {"diffusers": _REFUSED},
+    "full": {"diffusers": _REFUSED},
+    "glora": {"diffusers": _REFUSED},
+    "ia3": {
+        "ComfyUI": "ComfyUI has no loader for it",
+        "diffusers": _REFUSED,
+        "LyCORIS": "LyCORIS cannot load it",
+    },
+    "mora": {
+        "ComfyUI": "ComfyUI has no loader for it",
+        "diffusers": _REFUSED,
+        "LyCORIS": "LyCORIS cannot load it",
+    },
+    "oft": {
+        "diffusers": _REFUSED,
+        "ComfyUI": "ComfyUI ignores its constraint and rescaling",
+    },
+    "boft": {"diffusers": _REFUSED},
+    "dora": {
+        "diffusers": _LOSES,
+        "ComfyUI": "ComfyUI takes their norm from the base weight alone",
+    },
+    "dora on inputs": {"diffusers": _LOSES, "LyCORIS": "LyCORIS cannot load it"},
+    "dora of full": {
+        "diffusers": _REFUSED,
+        "ComfyUI": "ComfyUI leaves its magnitudes out (a wrong picture)",
+        "LyCORIS": "LyCORIS leaves its magnitudes out (a wrong picture)",
+    },
+    "tucker": {"diffusers": "diffusers refuses its middle factor"},
+    "lokr tucker": {
+        "diffusers": _REFUSED,
+        "ComfyUI": "ComfyUI leaves it out",
+        "LyCORIS": "LyCORIS cannot load it",
+    },
 }
-"""Algorithm or feature: what happens to it elsewhere, and the form that is loaded instead."""
+"""Algorithm or feature: program to what it does with kohya's naming."""
+
+_NEEDS_BASE = frozenset(
+    {"ia3", "mora", "oft", "boft", "glora", "dora", "dora on inputs", "dora of full"}
+)
+"""What can be turned into another form only beside the weights that it changes."""
 
 
-def portability(algorithms: Iterable[str]) -> list[str]:
+def programs(names: Iterable[str], naming: str = "kohya") -> dict[str, list[str]]:
+    """Returns each program that cannot load such a file, with the algorithms or features at fault.
+
+    Args:
+        names: names of adapters (``lora``, ``loha``, ...), and of features as :func:`features`
+            returns them. Names without trouble are passed over.
+        naming: of the file: ``kohya``, ``diffusers`` or ``lycoris``.
+    """
+    found: dict[str, list[str]] = {}
+    for name, troubles in _troubles(names, naming):
+        for program in troubles:
+            found.setdefault(program, []).append(name)
+    return found
+
+
+def portability(names: Iterable[str], naming: str = "kohya") -> list[str]:
     """Returns one sentence for each algorithm that some program cannot load, with the way out.
 
     Args:
-        algorithms: names of adapters (``lora``, ``loha``, ...), and of features: ``dora``, ``dora
-            on inputs``, ``tucker``, ``lokr tucker``. Names without trouble are passed over.
+        names: as for :func:`programs`.
+        naming: of the file.
     """
+    names = list(names)
+    base = " --base MODEL" if _NEEDS_BASE & set(names) else ""
     return [
-        f"{name}: {why}; {_CONVERT.format(form=form)}"
-        for name, (why, form) in (
-            (n, _CANNOT[n]) for n in dict.fromkeys(algorithms) if n in _CANNOT
-        )
+        f"{name}: {', '.join(troubles.values())}; "
+        f"{_way_out(troubles, base, _plain_dora(names))}"
+        for name, troubles in _troubles(names, naming)
     ]
 
 
@@ -53,9 +96,40 @@ def features(tensors: Iterable[str], dora_axis: int = 0) -> list[str]:
     names = set(tensors)
     found = []
     if "dora_scale" in names:
-        found.append("dora" if dora_axis == 0 else "dora on inputs")
+        beside = "dora" if dora_axis == 0 else "dora on inputs"
+        found.append("dora of full" if "diff" in names else beside)
     if "lokr_t2" in names:
         found.append("lokr tucker")
     if "lora_mid.weight" in names:
         found.append("tucker")
     return found
+
+
+def _troubles(names: Iterable[str], naming: str) -> list[tuple[str, Mapping[str, str]]]:
+    names = list(dict.fromkeys(names))
+    # PEFT's naming, which is for diffusers, keeps a LoRA's magnitudes
+    kept = naming == "diffusers" and _plain_dora(names)
+    return [
+        (name, _CANNOT[name])
+        for name in names
+        if name in _CANNOT and not (kept and name == "dora")
+    ]
+
+
+def _plain_dora(names: Iterable[str]) -> bool:
+    """Says whether all that is in diffusers' way are the magnitudes of a LoRA."""
+    return {name for name in names if "diffusers" in _CANNOT.get(name, {})} == {"dora"}
+
+
+def _way_out(troubles: Mapping[str, str], base: str, plain_dora: bool) -> str:
+    """Returns the commands that write a form for the programs in trouble."""
+    others = [program for program in troubles if program != "diffusers"]
+    ways = []
+    if others:
+        form = "merged" if base else "diff"
+        command = f"`renma file convert IN OUT --to kohya --as {form}{base}`"
+        ways.append(f"{command} writes a form for {' and '.join(others)}")
+    if "diffusers" in troubles:
+        form = "" if plain_dora else f" --as lora --rank N{base}"
+        ways.append(f"`renma file convert IN OUT --to diffusers{form}` writes one for diffusers")
+    return ", ".join(ways)

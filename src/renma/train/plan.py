@@ -223,16 +223,24 @@ class Model:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         return cls(shapes[0], shapes[1], unet["block_out_channels"][0], factor)
 
+    def slots(self) -> list[layer_table.Slot]:
+        """Returns every layer that an adapter may change."""
+        return layer_table.slots(self.unet, self.text_encoder)
+
 
 def footing(run: Run, model: Model, order: Order) -> costs.Footing:
     """Returns what the run's memory depends on besides its adapter."""
     parts = trained_parts(run)
     frozen = {"unet": model.unet, "text_encoder": model.text_encoder}
     kept = ["unet", *(["text_encoder"] if "text_encoder" in parts else [])]
+    few = costs.QUANTISED_BYTES.get(run.model.quantize)
+    packed = [s for n, s in model.unet.items() if few and costs.is_quantised(n, s)]
     return costs.Footing(
-        table=tuple(layer_table.slots(model.unet, model.text_encoder)),
+        table=tuple(model.slots()),
         frozen_numbers=sum(math.prod(s) for part in kept for s in frozen[part].values()),
         frozen_bytes=4 if run.train.precision == "fp32" else 2,
+        quantised_numbers=sum(map(math.prod, packed)),
+        quantised_bytes=few or 0.0,
         optimizer=run.optimizer.name,
         pixels=max(b.size[0] * b.size[1] * len(b.showings) for b in order.epoch(0)),
         channels=model.channels,

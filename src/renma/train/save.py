@@ -6,7 +6,6 @@ Metadata keys: kohya-ss/sd-scripts (``ss_*``, ``sshs_*``) and Stability's models
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import renma
+from renma import adapters
 from renma.config import Run, dump
 from renma.config.adapter import AdapterSection
 from renma.config.targets import TargetConfig
@@ -22,6 +22,9 @@ from renma.engine.model import DTYPES
 from renma.engine.network import Network
 from renma.families._base import Family
 from renma.formats import safetensors
+from renma.formats.lora_file import hashes
+from renma.formats.metadata import scrub
+from renma.formats.portability import portability
 from renma.train.plan import Prepared, trained_parts
 
 
@@ -51,12 +54,16 @@ def save_lora(
             where=path,
             remedy="Lower optimizer.learning_rate; output.precision = 'fp32' holds larger numbers.",
         )
-    metadata = _minimal(run, family)
-    if run.output.metadata == "full":
-        metadata |= _full(run, prepared, family, progress)
-    metadata["sshs_model_hash"] = safetensors.payload_hash(tensors)
-    metadata["sshs_legacy_hash"] = _legacy_hash(tensors, metadata)
-    safetensors.save(path, tensors, metadata)
+    level = run.output.metadata
+    metadata = scrub(_minimal(run, family) | _full(run, prepared, family, progress), level)
+    safetensors.save(path, tensors, metadata if level == "none" else metadata | hashes(tensors, metadata))
+
+
+def portability_of(network: Network) -> str:
+    """Returns which programs cannot load a network's file, and the way out; empty if all can."""
+    kinds = (adapters.kinds(member.adapter.tensors()) for member in network.members.values())
+    troubles = portability(name for layer in kinds for name in layer)
+    return f"not every program loads this file: {'. '.join(troubles)}" if troubles else ""
 
 
 def _minimal(run: Run, family: Family) -> dict[str, str]:
@@ -279,9 +286,3 @@ def without_places(run: Run) -> Run:
         }
     )
 
-
-def _legacy_hash(tensors: Any, metadata: dict[str, str]) -> str:
-    """Returns the old web UI hash: 8 digits over 64 KiB at 1 MiB of the file with ss_ keys only."""
-    kept = {key: value for key, value in metadata.items() if key.startswith("ss_")}
-    data = safetensors.serialize(tensors, kept)
-    return hashlib.sha256(data[0x100000:0x110000]).hexdigest()[:8]

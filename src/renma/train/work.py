@@ -27,6 +27,7 @@ from renma.train.folder import RunFolder
 from renma.train.loop import Session, Trainer
 from renma.train.plan import Prepared, remember_speed, trained_parts
 from renma.train.previews import Previews
+from renma.train.save import portability_of
 from renma.train.source import Source
 
 TOKENS = 75
@@ -61,6 +62,8 @@ def train(
     if not (run.sample.every_steps or run.sample.every_epochs or run.sample.at_first):
         previews.shots.clear()
     trainer = _trainer(source, prepared, family, previews, report)
+    if unloadable := portability_of(trainer.network):
+        report.event("warned", text=unloadable)
     if resume:
         _resume(trainer, folder, report)
     session = Session(trainer, folder, previews, report)

@@ -71,9 +71,7 @@ def run(options: ConvertOptions, report: Report) -> None:
     new = LoraFile(layers, dict(metadata), file.naming)
     _check(new, dtype, options.out)
     lora_file.write(options.out, new, options.to, dtype)
-    # PEFT's naming keeps the magnitudes that diffusers drops from kohya's
-    names = [n for n in layer_facts.names(layers) if (n, options.to) != ("dora", "diffusers")]
-    for text in portability(names):
+    for text in portability(layer_facts.names(layers), options.to):
         report.event("warned", text=text)
     report.event("saved", path=str(options.out))
 
@@ -83,7 +81,7 @@ def _formed(file: LoraFile, options: ConvertOptions, report: Report) -> dict[str
     if options.as_form == "merged" and not options.base:
         raise UserError(
             "--as merged needs the base model",
-            remedy="Give --base MODEL: `mame` or a diffusers folder.",
+            remedy="Give --base MODEL: `mame`, a diffusers folder or a .safetensors checkpoint.",
         )
     base = ModelWeights(options.base) if options.base else None
     work = _Work(options, base, precision(options.precision, file.layers.values()))
@@ -193,7 +191,7 @@ def _needs_base(key: str, where: Path) -> UserError:
     return UserError(
         f"what '{key}' does depends on the weight it changes",
         where=where,
-        remedy="Give --base MODEL: `mame` or a diffusers folder.",
+        remedy="Give --base MODEL: `mame`, a diffusers folder or a .safetensors checkpoint.",
     )
 
 

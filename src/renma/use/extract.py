@@ -7,8 +7,9 @@ least squares. The error said is measured against D, layer by layer.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,27 +22,32 @@ from renma.config.file_tasks import ExtractOptions
 from renma.core import keyed
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.formats.checkpoint import BASE_VERSION, Family, Place
 from renma.use import low_rank, model_stream
 from renma.use.layer_update import Layer, block, lora_layer
 from renma.use.loha_fit import MOST as MOST_LOHA
 from renma.use.loha_fit import fit, loha_layer
 from renma.use.lora_output import save
 from renma.use.low_rank import Factors
-from renma.use.model_stream import PartFile
+from renma.use.model_stream import Part, reading
 from renma.use.network_facts import described
 
 _TEXT = re.compile(r"(^|\.)layers\.\d+\.(self_attn|mlp)\.")
 _CONVOLUTIONS = (".resnets.", ".downsamplers.", ".upsamplers.")
+_ARCHITECTURES = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One weight to compare: its layer key, name in the file, shape, and rank of the result."""
+    """One weight to compare: where it lies in the base, and rank of the result."""
 
-    key: str
-    name: str
-    shape: tuple[int, ...]
+    place: Place
     rank: int
+
+    @property
+    def key(self) -> str:
+        """Its layer's key in LoRA files."""
+        return self.place.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +66,34 @@ def run(options: ExtractOptions, report: Report) -> None:
         UserError: the models do not fit together, or do not differ.
     """
     _check(options, report)
-    before, after = (_model(path) for path in (options.base, options.tuned))
-    parts = [part for part in before if part in after]
-    targets = {part: list(_targets(before[part], options)) for part in parts}
-    dtype = model_stream.stored_dtype(after["unet"], options.precision)
+    before, after = (model_stream.model(str(path)) for path in (options.base, options.tuned))
+    parts = [(before.part(name), after.part(name)) for name in before.parts if name in after.parts]
+    dtype = after.part("unet").stored_dtype(options.precision)
     layers: dict[str, Layer] = {}
     rows: list[Row] = []
-    done, total = 0, sum(map(len, targets.values()))
-    for part in parts:
-        chosen = {target.key for target in targets[part]}
-        if part != "unet" and not _differs(before[part], after[part], targets[part], options):
-            report.line(f"{part}: no weight differs by more than {options.min_difference:g}")
+    left: dict[str, float] = {}
+    done, total = 0, sum(len(list(_targets(old, options))) for old, _ in parts)
+    for old, new in parts:
+        targets = list(_targets(old, options))
+        chosen = {target.place.name for target in targets}
+        if old.name != "unet" and not _differs(old, new, targets, options):
+            report.line(f"{old.name}: no weight differs by more than {options.min_difference:g}")
             chosen = set()
-        for target, difference in _differences(before[part], after[part], targets[part]):
+        for target in targets:
             done += 1
-            if target.key in chosen and bool(difference.any()):
+            report.event("working", done=done, total=total, what="layers")
+            if target.place.name not in chosen:
+                continue
+            difference = _difference(old, new, target.place)
+            if bool(difference.any()):
                 layers[target.key], row = _extracted(target, difference, options, dtype)
                 rows.append(row)
-            report.event("caching", done=done, total=total, what="layers")
+        _leave(old, new, chosen, left)
     if not layers:
         raise UserError("does not differ from the base in any of its layers", where=options.tuned)
-    save(options.out, layers, _metadata(options, before["unet"].sdxl, layers), "kohya")
+    save(options.out, layers, _metadata(options, before.family, layers), "kohya")
     _summary(rows, total, options, report)
+    report.line(_outside(rows, left))
     report.line(f"wrote {options.out}")
 
 
@@ -95,22 +107,15 @@ def _check(options: ExtractOptions, report: Report) -> None:
         report.event("warned", text="--clamp-quantile does nothing with --algo loha")
 
 
-def _model(path: Path) -> dict[str, PartFile]:
-    if path.is_file():
-        return model_stream.of_unet(path)
-    return model_stream.of_folder(model_stream.folder_of(str(path)))
-
-
-def _targets(source: PartFile, options: ExtractOptions) -> Iterator[Target]:
+def _targets(part: Part, options: ExtractOptions) -> Iterator[Target]:
     """Yields what kohya's LoRA changes; resnets and samplers only with a rank for them."""
-    for name in source.header:
-        shape = source.shape(name)
-        if not name.endswith(".weight") or len(shape) not in (2, 4):
+    for place in part.places.values():
+        shape = place.shape
+        if place.kind != "weight" or len(shape) not in (2, 4):
             continue
-        rank = _rank(source.part, name, tuple(shape[2:]), options)
+        rank = _rank(part.name, place.name, shape[2:], options)
         if rank:
-            limit = min(shape[0], torch.Size(shape[1:]).numel())
-            yield Target(source.key(name), name, shape, min(rank, limit))
+            yield Target(place, min(rank, shape[0], math.prod(shape[1:])))
 
 
 def _rank(part: str, name: str, kernel: tuple[int, ...], options: ExtractOptions) -> int | None:
@@ -124,38 +129,72 @@ def _rank(part: str, name: str, kernel: tuple[int, ...], options: ExtractOptions
     return options.conv_rank if large else options.rank
 
 
-def _differences(
-    before: PartFile, after: PartFile, targets: Sequence[Target]
-) -> Iterator[tuple[Target, Tensor]]:
-    """Yields tuned - base of each target as a (outputs, columns) float32 matrix."""
-    names = {_bare(name): name for name in after.header}
-    with before.open() as old, after.open() as new:
-        for target in targets:
-            name = names.get(_bare(target.name))
-            if name is None or after.shape(name) != target.shape:
-                shape = "is missing" if name is None else f"has shape {after.shape(name)}"
-                raise UserError(
-                    f"'{target.name}' {shape}, in the base {target.shape}",
-                    where=after.path,
-                    remedy="Both must be models of the same family.",
-                )
-            difference = new.get_tensor(name).float() - old.get_tensor(target.name).float()
-            if not difference.isfinite().all():
-                raise UserError(f"'{target.name}' holds NaN or infinite numbers", where=after.path)
-            yield target, difference.flatten(1)
+def _difference(before: Part, after: Part, place: Place) -> Tensor:
+    """Returns tuned - base of one weight as a (outputs, columns) float32 matrix.
+
+    Raises:
+        UserError: the tuned model lacks it, has another shape, or numbers that are not finite.
+    """
+    other = after.places.get(place.name)
+    if other is None or _matrix(other.shape) != _matrix(place.shape):
+        shape = "is missing" if other is None else f"has shape {other.shape}"
+        raise UserError(
+            f"'{place.tensor}' {shape}, in the base {place.shape}",
+            where=after.file.path,
+            remedy="Both must be models of the same family.",
+        )
+    with reading(before.file) as old, reading(after.file) as new:
+        found = other.of(new.get_tensor(other.tensor)).to(torch.float32, copy=True)
+        base = place.of(old.get_tensor(place.tensor)).reshape(found.shape)
+        found -= base if base.itemsize > 1 else base.float()  # 8 bits are not promoted
+    if not found.isfinite().all():
+        raise UserError(f"'{place.tensor}' holds NaN or infinite numbers", where=after.file.path)
+    return found.flatten(1) if found.ndim > 1 else found
 
 
-def _bare(name: str) -> str:
-    # transformers before 5 wrote a prefix, version 5 writes none
-    return name.removeprefix("text_model.")
+def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+    # a 1x1 convolution in one program is a matrix in another
+    return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def _differs(
-    before: PartFile, after: PartFile, targets: Sequence[Target], options: ExtractOptions
-) -> bool:
+def _differs(before: Part, after: Part, targets: Sequence[Target], options: ExtractOptions) -> bool:
     """Says whether some weight of a text encoder differs by more than the limit."""
-    found = _differences(before, after, targets)
-    return any(d.abs().max().item() > options.min_difference for _, d in found)
+    found = (_difference(before, after, target.place) for target in targets)
+    return any(d.abs().max().item() > options.min_difference for d in found)
+
+
+def _leave(before: Part, after: Part, chosen: Collection[str], left: dict[str, float]) -> None:
+    """Adds up the squares of what is not extracted, by the kind of weight."""
+    for name, place in before.places.items():
+        other = after.places.get(name)
+        if name in chosen or other is None or _matrix(other.shape) != _matrix(place.shape):
+            continue
+        if before.is_float(place) and after.is_float(other):
+            square = _difference(before, after, place).norm().item() ** 2
+            kind = _kind(place)
+            left[kind] = left.get(kind, 0.0) + square
+
+
+def _kind(place: Place) -> str:
+    if place.kind == "bias":
+        return "biases"
+    if "embeddings." in place.name:
+        return "embeddings"
+    if len(place.shape) == 1:
+        return "norms"
+    return "convolutions" if len(place.shape) == 4 else "other layers"
+
+
+def _outside(rows: Sequence[Row], left: Mapping[str, float]) -> str:
+    kinds = sorted((kind for kind in left if left[kind]), key=lambda kind: -left[kind])
+    if not kinds:
+        return "not extracted: nothing, no other weight differs"
+    outside = sum(left.values())
+    share = (outside / (outside + sum(row.norm**2 for row in rows))) ** 0.5
+    return (
+        f"not extracted: {share:.2%} of the whole difference's norm lies in other weights "
+        f"({', '.join(kinds)})"
+    )
 
 
 def _extracted(
@@ -171,7 +210,7 @@ def _extracted(
     if options.clamp_quantile < 1:
         factors = _clamped(factors, options.clamp_quantile)
         error = ((difference - factors.product()).norm() / difference.norm()).item()
-    layer = lora_layer(factors, target.shape, dtype)
+    layer = lora_layer(factors, target.place.shape, dtype)
     return layer, Row(target.key, found.norm, error)
 
 
@@ -182,7 +221,9 @@ def _clamped(factors: Factors, quantile: float) -> Factors:
     return Factors(factors.up.clamp(-limit, limit), factors.down.clamp(-limit, limit))
 
 
-def _metadata(options: ExtractOptions, sdxl: bool, layers: Mapping[str, Layer]) -> dict[str, str]:
+def _metadata(
+    options: ExtractOptions, family: Family | None, layers: Mapping[str, Layer]
+) -> dict[str, str]:
     names = f"{_name(options.tuned)} - {_name(options.base)}"
     found = {
         "ss_training_comment": f"extracted: {names}",
@@ -190,9 +231,11 @@ def _metadata(options: ExtractOptions, sdxl: bool, layers: Mapping[str, Layer]) 
         "modelspec.title": options.out.stem,
         "modelspec.implementation_version": f"renma/{renma.__version__}",
     }
-    if sdxl:
-        found["ss_base_model_version"] = "sdxl_base_v1-0"
-        found["modelspec.architecture"] = "stable-diffusion-xl-v1-base/lora"
+    if family is not None:
+        found["ss_base_model_version"] = BASE_VERSION[family]
+        found["ss_v2"] = str(family == "sd2")
+    if family in _ARCHITECTURES:  # SD 2 has two, told apart by nothing in the weights
+        found["modelspec.architecture"] = f"{_ARCHITECTURES[family]}/lora"
     found = described(found, layers)
     if options.algo == "loha":
         found["ss_network_dim"] = found["ss_network_alpha"] = str(options.rank)

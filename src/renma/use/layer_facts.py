@@ -12,7 +12,6 @@ from renma import adapters
 from renma.adapters._additive import Additive
 from renma.adapters._base import LayerSpec
 from renma.formats.layer_shape import weight_shape
-from renma.formats.portability import features
 
 Layer = Mapping[str, Tensor]
 
@@ -80,12 +79,4 @@ def _low_rank(layer: Layer) -> float | None:
 
 def names(layers: Mapping[str, Layer]) -> list[str]:
     """Returns the algorithms of a file, and the features that make layers hard to load."""
-    found: dict[str, None] = {}
-    for layer in layers.values():
-        try:
-            algorithm = adapters.algorithm(layer)
-        except ValueError:
-            algorithm = "unknown"
-        axis = 1 if "dora_scale" in layer and layer["dora_scale"].shape[0] == 1 else 0
-        found |= dict.fromkeys([algorithm, *features(layer, axis)])
-    return list(found)
+    return list(dict.fromkeys(name for layer in layers.values() for name in adapters.kinds(layer)))

@@ -129,7 +129,7 @@ def add_up(
         found = merged_layer(key, [s for s in acting if key in s.file.layers], options, dtype)
         layers[key] = found.layer
         errors.append((found.error, found.norm))
-        report.event("caching", done=done, total=len(keys), what="layers")
+        report.event("working", done=done, total=len(keys), what="layers")
     return layers, low_rank.total_error(errors)
 
 

@@ -67,7 +67,7 @@ def run(options: ResizeOptions, report: Report) -> None:
     for done, (key, layer) in enumerate(file.layers.items(), 1):
         layers[key], row = resized(key, layer, options, parameter)
         rows += [row] if row else []
-        report.event("caching", done=done, total=len(file.layers), what="layers")
+        report.event("working", done=done, total=len(file.layers), what="layers")
     if not rows:
         raise UserError("has no layer with factors to resize", where=options.file)
     save(options.out, layers, _metadata(file, layers, options), naming_of([file], layers))

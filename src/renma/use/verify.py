@@ -114,13 +114,13 @@ def _fits(file: LoraFile, model: ModelWeights) -> Iterator[str]:
     for key, layer in file.layers.items():
         slot = model.layers.get(key)
         if slot is None:
-            yield f"'{shown(key)}' is no layer of {model.folder}"
+            yield f"'{shown(key)}' is no layer of {model.path}"
             continue
         shape = weight_shape(key, layer)
         if shape is not None and not _same(shape, slot):
-            yield f"'{shown(key)}' is made for a weight {shape}, {model.folder} has {slot.shape}"
+            yield f"'{shown(key)}' is made for a weight {shape}, {model.path} has {slot.shape}"
         elif shape is None and (reason := _odd(layer, slot)):
-            yield f"'{shown(key)}' does not fit {model.folder}: {reason}"
+            yield f"'{shown(key)}' does not fit {model.path}: {reason}"
 
 
 def _odd(layer: Mapping[str, Tensor], slot: Slot) -> str:
