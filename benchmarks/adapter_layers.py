@@ -92,7 +92,7 @@ class Subject:
 
     def to_fake(self, mode: FakeTensorMode) -> None:
         """Leaves only shapes of all tensors; building peers in that mode fails."""
-        done: dict[int, Tensor] = {}
+        done: dict[int, nn.Parameter] = {}
         for part in {part for module in self.modules for part in module.modules()}:
             for name, tensor in part._parameters.items():
                 if tensor is not None and id(tensor) not in done:
@@ -116,23 +116,17 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for cell in cells(arguments.algo, arguments.quick):
-        row: dict[str, Any] = {**named(cell), "subjects": counts(cell)}
+        row: dict[str, Any] = {**asdict(cell), "subjects": counts(cell)}
         timed = arguments.quick or (cell.width, cell.tokens) in REAL
         if timed and cell.rank != AT[2] and not arguments.no_time:
             for name, ratio in times(cell, 3 if arguments.quick else arguments.rounds).items():
                 row["subjects"][name]["time"] = ratio
         rows.append(row)
-    result = {"torch": torch.__version__, "limits": limits(rows), "above": above(rows)}
-    show(rows, result)
+    result = {"limits": limits(rows), "above": above(rows), "cells": rows}
+    show(result)
     if arguments.out:
-        text = json.dumps(result, indent=2)[:-2] + ',\n  "cells": [\n    '
-        text += ",\n    ".join(json.dumps(row) for row in rows) + "\n  ]\n}\n"
-        arguments.out.write_text(text)
-
-
-def named(cell: Cell) -> dict[str, Any]:
-    """Returns the fields of a cell with a square weight."""
-    return {name: value for name, value in asdict(cell).items() if name != "outputs"}
+        lines = (f'"{k}": [\n' + ",\n".join(map(json.dumps, v)) + "\n]" for k, v in result.items())
+        arguments.out.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def cells(algos: tuple[str, ...] | list[str], quick: bool) -> Iterator[Cell]:
@@ -163,9 +157,8 @@ def counts(cell: Cell) -> dict[str, dict[str, Any]]:
 
 
 def subjects(cell: Cell) -> tuple[str, ...]:
-    """Returns who has the algorithm; LyCORIS' bypass of DoRA leaves DoRA out, of (IA)3 crashes."""
-    lacking = {"dora": ("lycoris_bypass",), "ia3": ("lycoris_bypass",)}
-    return ("renma", *(peer for peer in PEERS if peer not in lacking.get(cell.algo, ())))
+    """Returns who has the algorithm; LyCORIS leaves DoRA out where it bypasses the weight."""
+    return ("renma", *(peer for peer in PEERS if (cell.algo, peer) != ("dora", "lycoris_bypass")))
 
 
 def count(cell: Cell, name: str, fake: bool = True) -> dict[str, int]:
@@ -351,14 +344,14 @@ def margin(name: str) -> float:
     return NOISE if name == "time" else 1.0
 
 
-def show(rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
+def show(result: dict[str, list[dict[str, Any]]]) -> None:
     """Prints the cells of the limits' shape, the limits, and where renma needs more."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 150)
     table = Table("cell", "renma", *PEERS, title="FLOPs  KiB kept beside x (+x)  time")
-    for row in rows:
+    for row in result["cells"]:
         if (row["width"], row["tokens"]) == AT[:2]:
             cell = Cell(**{name: value for name, value in row.items() if name != "subjects"})
             told = [figures(row["subjects"].get(name)) for name in ("renma", *PEERS)]
@@ -368,7 +361,7 @@ def show(rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
     for limit in result["limits"]:
         table.add_row(*(str(value) for value in limit.values()))
     console.print(table)
-    console.print(peers_below(rows, result["above"]))
+    console.print(peers_below(result["cells"], result["above"]))
 
 
 def peers_below(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> Any:

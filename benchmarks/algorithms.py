@@ -71,17 +71,17 @@ KINDS: dict[str, Kind] = {
     "locon": Kind("LoRA on convolutions too (LoCon)", f'{_LORA}, targets={{preset="conv"}}', 1e-3),
     "nf4": Kind("LoRA on an nf4 base (QLoRA)", _LORA, 1e-3, ('model.quantize="nf4"',)),
     "pissa": Kind("LoRA, PiSSA start", f'{_LORA}, start="pissa"', 3e-4),
-    "rslora": Kind("rsLoRA, rank 32", 'algo="lora", rank=32, alpha=16, rank_stabilized=true', 1e-3),
+    "rslora": Kind("rsLoRA, rank 32", 'algo="lora", rank=32, alpha=16, rank_stabilized=true', 5e-4),
     "lora_fa": Kind("LoRA-FA", 'algo="lora_fa", rank=16, alpha=16', 3e-3),
     "dylora": Kind("DyLoRA", 'algo="dylora", rank=16, alpha=16, unit=4', 1e-3),
     "loha": Kind("LoHa, rank 8", 'algo="loha", rank=8, alpha=8', 3e-3),
-    "lokr": Kind("LoKr, factor 4", 'algo="lokr", rank=16, alpha=16, factor=4', 3e-3),
+    "lokr": Kind("LoKr, factor 4", 'algo="lokr", rank=16, alpha=16, factor=4', 5e-3),
     "glora": Kind("GLoRA, rank 8", 'algo="glora", rank=8, alpha=8', 1e-3),
     "mora": Kind("MoRA", 'algo="mora", rank=16', 1e-3),
-    "oft": Kind("OFT, blocks of 16", 'algo="oft", rank=16', 3e-3),
+    "oft": Kind("OFT, blocks of 16", 'algo="oft", rank=16', 1e-3),
     "ia3": Kind("(IA)3", 'algo="ia3", targets={preset="ia3"}', 3e-2),
     "ia3-all": Kind("(IA)3, all layers", 'algo="ia3", targets={preset="full"}', 1e-2),
-    "full": Kind("full", 'algo="full"', 3e-4),
+    "full": Kind("full", 'algo="full"', 1e-4),
 }
 
 

@@ -21,7 +21,17 @@ from torch import nn
 from renma import assets
 from renma.adapters._base import LayerSpec
 from renma.config.adapter import (
-    IA3, AdapterSection, DyLora, Full, GLora, LoHa, LoKr, Lora, LoraFA, Mora, Oft,
+    IA3,
+    AdapterSection,
+    DyLora,
+    Full,
+    GLora,
+    LoHa,
+    LoKr,
+    Lora,
+    LoraFA,
+    Mora,
+    Oft,
 )  # fmt: skip
 from renma.config.estimate import file_bytes, numbers
 from renma.config.layer_table import Slot, choose, slots
@@ -56,7 +66,7 @@ def published(model: str) -> Published:
     else:
         parts = json.loads(ARCHITECTURES.read_text())[model]
     with torch.device("meta"):
-        modules = {
+        modules: dict[str, Any] = {
             part: encoders[part](CLIPTextConfig(**config))
             if part in encoders
             else UNet2DConditionModel.from_config(config)
@@ -81,7 +91,7 @@ def layer_of(shape: Shape, bias: bool = True) -> Any:
     return layer
 
 
-def chosen(model: str, config: AdapterSection, preset: str, **targets):
+def chosen(model: str, config: AdapterSection, preset: Any, **targets):
     config = config.model_copy(update={"targets": TargetConfig(preset=preset, **targets)})
     return choose(config, published(model).table)
 

@@ -101,6 +101,23 @@ def test_terminal_shows_bar_loss_and_what_is_said_meanwhile(clock):
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") > 0, "the cursor is given back"
 
 
+def test_work_of_any_kind_has_a_bar_and_lines(clock):
+    screen, out = shown(clock, terminal=False)
+    for done in range(1, 101):
+        screen.event("working", done=done, total=100, what="layers")
+        clock.now += 0.25
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "working on layers 1/100"
+    assert lines[1] == "working on layers 5/100  4.0/s, 0:24 left"
+    assert len(lines) == 21
+    screen, out = shown(clock, terminal=True)
+    with screen:
+        screen.event("working", done=1, total=3, what="layers")
+        screen.event("working", done=2, total=3, what="layers")
+    assert "working on layers" in out.getvalue()
+    assert "2/3" in out.getvalue()
+
+
 def test_lines_are_neither_broken_nor_read_as_markup(clock):
     screen, out = shown(clock, terminal=False)
     long = "[bold]x[/bold] " + "word " * 100

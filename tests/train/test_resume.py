@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from renma.config.tasks import TrainOptions
-from renma.core.errors import Interrupted
+from renma.core.errors import Interrupted, UserError
 from renma.core.events import Silent, read_events
 from renma.formats import state
 from renma.train import task
@@ -36,6 +36,17 @@ CROSSED = {
     "flip": ("data.flip_aug=true",),
     "caption dropout": ("data.caption_dropout_rate=0.5", "data.caption_tag_dropout_rate=0.3"),
     "bf16": ("train.precision=bf16",),
+    "dropouts, recomputed": (
+        "adapter={dropout=0.3,rank_dropout=0.2,module_dropout=0.2}",
+        "train.gradient_checkpointing=true",
+    ),
+    "dylora, max norm": ("adapter={algo='dylora',rank=4,max_norm=0.05}",),
+    "tlora, lora plus, blocks": (
+        "adapter={rank=4,min_timestep_rank=1,lr_ratio=4,blocks={up_rates='sine+0.1'}}",
+    ),
+    "loha with dora": ("adapter={algo='loha',dora='output',rank_dropout=0.3}",),
+    "pissa": ("adapter={start='pissa'}",),
+    "quantised": ("model.quantize='nf4'",),
     "no text encoder": ("train.text_encoder=false",),
     "no text encoder, captions cached": ("train.text_encoder=false", "data.shuffle_caption=false"),
     "noise offset": ("objective.noise_offset=0.1", "objective.min_snr_gamma=5"),
@@ -119,3 +130,25 @@ def test_counters_come_back_whole(project: Path, monkeypatch):
     assert kept[0]["step"] == 2
     assert kept[0]["skipped"] == 5
     assert kept[0]["loss_average"] == told(out)[1]["loss_average"]
+
+
+def test_a_changed_base_lora_is_noticed(project: Path, mame, tmp_path: Path):
+    """What was learnt so far is the difference to that very file."""
+    from renma.config.adapter import Lora
+    from renma.engine.network import Network
+    from renma.formats import safetensors
+
+    path = tmp_path / "first.safetensors"
+    network = Network.fresh(mame, Lora(rank=1), 0, ("unet",))
+    safetensors.save(path, network.tensors(), {})
+    values = (f"start.base_weights=['{path}']", "train.max_steps=2", "train.text_encoder=false")
+    options = TrainOptions(run=project / "run.toml", set=values, out=project / "out")
+    task.run(options, Silent())
+    network = Network.fresh(mame, Lora(rank=1), 1, ("unet",))
+    safetensors.save(path, network.tensors(), {})
+    again = TrainOptions(
+        run=project / "run.toml", set=(*values[:1], "train.max_steps=3", values[2]),
+        out=project / "out", resume=True,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"first\.safetensors changed since this run began"):
+        task.run(again, Silent())

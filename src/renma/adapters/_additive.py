@@ -53,6 +53,10 @@ class Additive(_base.Adapter):
     def parts(self) -> tuple[Tensor, ...]:
         """Returns the tensors that the update is built of; gradients flow through them."""
 
+    def bare_parts(self) -> tuple[Tensor, ...]:
+        """Returns parts of which nothing is worked out yet: least memory, most work."""
+        return self.parts()
+
     @abstractmethod
     def update(self, *parts: Tensor) -> Tensor:
         """Returns the update (outputs, columns), scale included, from :meth:`parts`."""
@@ -79,7 +83,7 @@ class Additive(_base.Adapter):
         if strength == 0:
             return weight, bias
         wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-        change = self._change(wide, *self._all_parts()).to(wide.dtype)
+        change = self._change(wide, *self._with_magnitude(self.parts())).to(wide.dtype)
         return (wide + strength * change).to(weight.dtype), self._moved_bias(bias, strength)
 
     def run(
@@ -98,7 +102,6 @@ class Additive(_base.Adapter):
             not isinstance(strength, Tensor) and strength == 0
         ):
             return base(x)
-        parts = self._all_parts()
         dropping = self.chance is not None and bool(self.dropout)
         stored = cast("Tensor", layer.weight)
         if (
@@ -111,12 +114,15 @@ class Additive(_base.Adapter):
                 return strength * self._change(stored, *given)
 
             bias = self._moved_bias(_base.bias_of(layer), strength)
-            return Changed.apply(self.spec, scaled, x, stored, bias, *parts)
+            return Changed.apply(
+                self.spec, scaled, x, stored, bias, *self._with_magnitude(self.parts())
+            )
 
         def change(*given: Tensor) -> Tensor:
             # a quantised weight is computed back at every call and never kept
             return self._change(_base.weight_of(layer, x.dtype), *given)
 
+        parts = self._with_magnitude(self.bare_parts())
         extra = Changed.apply(self.spec, change, x, None, self.bias_change(), *parts)
         if dropping:
             extra = extra * self.kept("dropout", self.dropout, tuple(extra.shape), extra)
@@ -162,8 +168,8 @@ class Additive(_base.Adapter):
             stored = _base.take(tensors, MAGNITUDE, tuple(self.magnitude.shape))
             self.magnitude.data.copy_(stored)
 
-    def _all_parts(self) -> tuple[Tensor, ...]:
-        return self.parts() if self.magnitude is None else (*self.parts(), self.magnitude)
+    def _with_magnitude(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return parts if self.magnitude is None else (*parts, self.magnitude)
 
     def _change(self, weight: Tensor, *parts: Tensor) -> Tensor:
         """Returns W' - W, shaped like the weight."""

@@ -222,18 +222,31 @@ class LowRank(Additive):
             return super().run(x, base, layer, strength)
         norm = self._moved_norm(_base.weight_of(layer, x.dtype))
         gain = self.ratio(self.magnitude, norm).to(x.dtype)
-        bias = _base.bias_of(layer)
         if self.dora == "input":
-            scaled = x * gain
-            full = self._beside(scaled, base(scaled), 1.0)
-            return full if strength == 1 else torch.lerp(base(x), full, float(strength))
-        ones = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
-        plain = base(x)
-        if bias is not None:
-            plain = plain - bias.to(x.dtype).reshape(-1, *ones)
-        full = self._beside(x, plain, 1.0) * gain.reshape(-1, *ones)
-        y = full if strength == 1 else torch.lerp(plain, full, float(strength))
-        return y if bias is None else y + bias.to(x.dtype).reshape(-1, *ones)
+            full = self._moved(x * gain, base, layer, with_bias=True)
+        else:
+            around = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
+            bias, gain = _base.bias_of(layer), gain.reshape(-1, *around)
+            full = self._moved(x, base, layer, with_bias=False)
+            if bias is None:
+                full = full * gain
+            else:
+                full = torch.addcmul(bias.to(x.dtype).reshape(-1, *around), full, gain)
+        return full if strength == 1 else torch.lerp(base(x), full, float(strength))
+
+    def _moved(
+        self, x: Tensor, base: Callable[[Tensor], Tensor], layer: nn.Module, *, with_bias: bool
+    ) -> Tensor:
+        """Returns W x + scale B A x, with the layer's bias or without."""
+        bias = _base.bias_of(layer) if with_bias else None
+        weight: Any = layer.weight
+        if self._cheaper_merged(x, base, layer):
+            down, up, factor = self.factors()
+            return _Merged.apply(x, weight, bias, down, up, factor)
+        if weight.is_floating_point():
+            return self._beside(x, self.spec.apply(x, weight, bias), 1.0)
+        y, own = base(x), _base.bias_of(layer)  # quantised: only the layer knows its weight
+        return self._beside(x, y if with_bias or own is None else y - own.to(x.dtype), 1.0)
 
     def _moved_norm(self, weight: Tensor) -> Tensor:
         """Returns ||W + scale B A|| per output or per input.

@@ -52,20 +52,38 @@ class Adapter(Additive):
         The first is kept for the backward pass and the second built again there: as much memory
         as other implementations need, a quarter less work than building both again.
         """
+        first, second = self._halves()
+        return self._product(*first), *second
+
+    def bare_parts(self) -> tuple[Tensor, ...]:
+        """Returns the factors of both products."""
+        first, second = self._halves()
+        return *first, *second
+
+    def update(self, *parts: Tensor) -> Tensor:
+        """Returns scale * (A1 B1) o (A2 B2)."""
+        size = 2 if self.t1 is None else 3
+        before, second = parts[:-size], parts[-size:]
+        first = before[0] if len(before) == 1 else self._product(*before)
+        return first * self._product(*second) * self.scale
+
+    def _halves(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Returns the factors of each product, with this step's ranks left out."""
         w1_a, w2_a = self.w1_a, self.w2_a
         if self.chance is not None and self.rank_dropout:
             mask = self.kept("rank", self.rank_dropout, (self.rank,), w1_a)
             mask = mask[:, None] if self.t1 is not None else mask
             w1_a, w2_a = w1_a * mask, w2_a * mask
         if self.t1 is None or self.t2 is None:
-            return w1_a @ self.w1_b, w2_a, self.w2_b
-        return self._core(self.t1, w1_a, self.w1_b), self.t2, w2_a, self.w2_b
+            return (w1_a, self.w1_b), (w2_a, self.w2_b)
+        return (self.t1, w1_a, self.w1_b), (self.t2, w2_a, self.w2_b)
 
-    def update(self, *parts: Tensor) -> Tensor:
-        """Returns scale * (A1 B1) o (A2 B2)."""
-        first, *second = parts
-        product = second[0] @ second[1] if len(second) == 2 else self._core(*second)
-        return first * product * self.scale
+    def _product(self, *factors: Tensor) -> Tensor:
+        if len(factors) == 2:
+            return factors[0] @ factors[1]
+        core, a, b = factors
+        core = core.reshape(self.rank, self.rank, *self.spec.kernel)
+        return torch.einsum("ijhw,io,jc->ochw", core, a, b).flatten(1)
 
     def low_rank(self) -> tuple[Tensor, Tensor] | None:
         """Returns the exact LoRA of rank squared, where that is below the layer's own rank."""
@@ -105,10 +123,6 @@ class Adapter(Additive):
         self.load_magnitude(tensors)
         alpha = tensors.get("alpha")
         self.scale = scale(self.rank, float(alpha) if alpha is not None else 0.0)
-
-    def _core(self, core: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        core = core.reshape(self.rank, self.rank, *self.spec.kernel)
-        return torch.einsum("ijhw,io,jc->ochw", core, a, b).flatten(1)
 
 
 def parameters(spec: _base.LayerSpec, config: LoHa) -> int:

@@ -6,13 +6,13 @@ are whole, the scale is 1 and alpha means nothing. Files hold a thin w2_b flatte
 (rank, in2 k k); Tucker files (lokr_t2, w2_a (rank, out2), w2_b (rank, in2)) are read, and written
 with w2 whole, because hardly any program loads that form.
 
-No Kronecker product is built in lower precision: (w1 (x) w2) x mixes the first index of x with w1,
-then applies w2.
+No Kronecker product is built in lower precision: (w1 (x) w2) x applies w2 to the last index of x
+and mixes the first with w1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +121,7 @@ class Adapter(Additive):
         return cls(spec, config_of(tensors), torch.Generator(), split)
 
     def parts(self) -> tuple[Tensor, ...]:
-        """Returns w1 (out1, in1) and w2 (out2, in2 * kernel), thin ones multiplied out."""
+        """Returns w1 (out1, in1), and w2 (out2, in2 * kernel) or its two thin factors."""
         s = self.split
         first = self.w1_a @ self.w1_b if s.rank1 else self.w1
         if not s.rank2:
@@ -129,12 +129,11 @@ class Adapter(Additive):
         thin = self.w2_a
         if self.chance is not None and self.rank_dropout:
             thin = thin * self.kept("rank", self.rank_dropout, (s.rank2,), thin)
-        return first, thin @ self.w2_b
+        return first, thin, self.w2_b
 
     def update(self, *parts: Tensor) -> Tensor:
         """Returns scale * w1 (x) w2."""
-        first, second = parts
-        return torch.kron(first, second.reshape(second.shape[0], -1)) * self.scale
+        return _kron(parts[0], parts[1:]) * self.scale
 
     def run(
         self,
@@ -159,11 +158,10 @@ class Adapter(Additive):
             {torch.float32},
             {torch.float64},
         )
-        first, second = self.parts()
         factor = self.scale * strength
         if whole:
-            return _Kron.apply(x, weight, bias, first, second, factor)
-        return base(x) + _Kron.apply(x, None, None, first, second, factor)
+            return _Kron.apply(x, weight, bias, factor, *self.parts())
+        return base(x) + _Kron.apply(x, None, None, factor, *self.parts())
 
     def low_rank(self) -> tuple[Tensor, Tensor] | None:
         """Returns the exact LoRA of rank in1 * rank of w2, where that is below the layer's own."""
@@ -219,8 +217,9 @@ class Adapter(Additive):
 class _Kron(torch.autograd.Function):
     """x (W + s w1 (x) w2)^T + b, or without W the update alone; keeps x and the factors.
 
-    The gradients of the factors come from z = (w1 mixing x), built again: in1 * in2 numbers mixed
-    by a small matrix, far cheaper than the gradient of the whole weight.
+    x is seen as (tokens, in1, in2): w2, or its thin factors one after the other, acts on the last
+    index, w1 mixes the middle one. What the factors' gradients need is built again from x; the
+    gradient of the whole weight is never built.
     """
 
     @staticmethod
@@ -229,44 +228,54 @@ class _Kron(torch.autograd.Function):
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
-        first: Tensor,
-        second: Tensor,
         factor: float,
+        first: Tensor,
+        *second: Tensor,
     ) -> Tensor:
         """Returns the output (batch, ..., outputs)."""
-        ctx.save_for_backward(x, weight, first, second)
+        ctx.save_for_backward(x, weight, first, *second)
         ctx.factor = factor
         if weight is not None:
-            return functional.linear(x, weight + torch.kron(first, second) * factor, bias)
-        mixed = _mix(x, first.to(x.dtype))
-        return (mixed @ (second.to(x.dtype) * factor).t()).flatten(-2)
+            return functional.linear(x, weight + _kron(first, second) * factor, bias)
+        split = x.reshape(-1, first.shape[1], x.shape[-1] // first.shape[1])
+        inner = first.to(x.dtype) @ _through(split, second[1:])
+        out = inner @ (second[0].to(x.dtype) * factor).t()
+        return out.reshape(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients to x and to both factors."""
-        x, weight, first, second = ctx.saved_tensors
-        out1, in1 = first.shape
-        w1, w2 = first.to(x.dtype), second.to(x.dtype)
-        grad = grads[0].unflatten(-1, (out1, -1))  # (..., out1, out2)
-        back = grad @ (w2 * ctx.factor)  # (..., out1, in2)
-        to_x = to_first = to_second = None
+        """Gradients to x and to all factors."""
+        x, weight, first, *second = ctx.saved_tensors
+        w1, left = first.to(x.dtype), second[0].to(x.dtype) * ctx.factor
+        split = x.reshape(-1, w1.shape[1], x.shape[-1] // w1.shape[1])  # (tokens, in1, in2)
+        grad = grads[0].reshape(len(split), w1.shape[0], -1)  # (tokens, out1, out2)
+        back = grad @ left  # (tokens, out1, rank or in2)
+        mixed_back = w1.t() @ back  # (tokens, in1, rank or in2)
+        inner = _through(split, second[1:])
+        to_x = None
         if ctx.needs_input_grad[0]:
             if weight is not None:
-                to_x = grads[0] @ (weight + torch.kron(first, second) * ctx.factor)
+                to_x = grads[0] @ (weight + _kron(first, second) * ctx.factor)
             else:
-                to_x = torch.einsum("pq,...pi->...qi", w1, back).flatten(-2)
-        if ctx.needs_input_grad[3]:
-            split = x.unflatten(-1, (in1, -1)).flatten(0, -3)
-            to_first = torch.einsum("npi,nqi->pq", back.flatten(0, -3), split).to(first.dtype)
-        if ctx.needs_input_grad[4]:
-            mixed = _mix(x, w1).flatten(0, -2)
-            to_second = (grad.flatten(0, -2).t() @ mixed).to(second.dtype) * ctx.factor
-        return to_x, None, None, to_first, to_second, None
+                whole = mixed_back @ second[1].to(x.dtype) if len(second) > 1 else mixed_back
+                to_x = whole.reshape(x.shape)
+        to_first = torch.bmm(back, inner.transpose(1, 2)).sum(0).to(first.dtype)
+        mixed = (w1 @ inner).flatten(0, 1)
+        to_left = (grad.flatten(0, 1).t() @ mixed).to(first.dtype) * ctx.factor
+        if len(second) == 1:
+            return to_x, None, None, None, to_first, to_left
+        to_right = (mixed_back.flatten(0, 1).t() @ split.flatten(0, 1)).to(first.dtype)
+        return to_x, None, None, None, to_first, to_left, to_right
 
 
-def _mix(x: Tensor, first: Tensor) -> Tensor:
-    """Returns w1 applied to the slow index of x: (..., out1, in2)."""
-    return torch.einsum("pq,...qi->...pi", first, x.unflatten(-1, (first.shape[1], -1)))
+def _through(split: Tensor, thin: Sequence[Tensor]) -> Tensor:
+    """Returns x after the right thin factor of w2, if there is one."""
+    return split @ thin[0].to(split.dtype).t() if thin else split
+
+
+def _kron(first: Tensor, second: Sequence[Tensor]) -> Tensor:
+    """Returns w1 (x) w2 as a matrix, w2 whole or as two thin factors."""
+    return torch.kron(first, second[0] @ second[1] if len(second) == 2 else second[0])
 
 
 def rank_of(tensors: Mapping[str, Tensor]) -> int:

@@ -7,6 +7,7 @@ inputs, C columns (inputs times kernel), r rank.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
@@ -23,6 +24,8 @@ from renma.config.adapter import (
     LoraFA,
     Mora,
     Oft,
+    _Ranked,
+    stored_alpha,
 )
 from renma.config.layer_table import Choice, Slot, choose, slots
 
@@ -70,7 +73,36 @@ def file_bytes(chosen: Iterable[Choice], precision: str) -> int:
         precision: ``fp32``, ``fp16`` or ``bf16``.
     """
     each = 4 if precision == "fp32" else 2
-    return each * sum(file_numbers(slot, config) for slot, config, _ in chosen)
+    return sum(
+        each * file_numbers(slot, config) + (0 if _holds(precision, _alpha(slot, config)) else 2)
+        for slot, config, _ in chosen
+    )
+
+
+def _alpha(slot: Slot, config: AdapterSection) -> float:
+    """Returns the alpha that a file holds for a layer; 0 where it holds none."""
+    if isinstance(config, Oft):
+        return config.constraint
+    if not isinstance(config, _Ranked):
+        return 0.0
+    if isinstance(config, LoKr) and {"w1", "w2"} <= tensors(slot, config).keys():
+        return config.rank  # both factors are whole: it means nothing
+    twice = isinstance(config, Lora) and config.start in {"pissa", "olora"}
+    return stored_alpha(config) * (2 if twice else 1)
+
+
+def _holds(precision: str, value: float) -> bool:
+    """Says whether a precision holds a float32 number exactly; an alpha that it does not is wide."""
+    wide = struct.pack("<f", value)
+    if precision == "bf16":  # the upper half of a float32
+        return wide[:2] == b"\0\0"
+    if precision == "fp16":
+        (number,) = struct.unpack("<f", wide)
+        try:
+            return struct.unpack("<e", struct.pack("<e", number)) == (number,)
+        except OverflowError:
+            return False
+    return True
 
 
 def trained(slot: Slot, config: AdapterSection) -> Tensors:

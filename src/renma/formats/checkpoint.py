@@ -129,7 +129,7 @@ def read(path: Path) -> WeightFile:
         )
     family = family_of(header)
     if family is not None and _prefix(header) is not None:
-        return WeightFile(path, header, metadata, family, tuple(_places(path, header, family)))
+        return WeightFile(path, header, metadata, family, tuple(places(header, family, path)))
     if any(".attentions." in name for name in header):
         return diffusers_part("unet", path, unet_family(header))
     raise UserError(
@@ -160,7 +160,9 @@ def unet_family(header: Header) -> Family | None:
         return "sdxl"
     # SD 1 projects with 1x1 convolutions, SD 2 with matrices
     axes = {len(row["shape"]) for name, row in header.items() if name.endswith("proj_in.weight")}
-    return {frozenset({4}): "sd1", frozenset({2}): "sd2"}.get(frozenset(axes))
+    if axes == {4}:
+        return "sd1"
+    return "sd2" if axes == {2} else None
 
 
 def diffusers_part(part: str, path: Path, family: Family | None) -> WeightFile:
@@ -194,7 +196,17 @@ def _place(
     return Place(part, name, key, tensor, shape, rows, transposed)
 
 
-def _places(path: Path, header: Header, family: Family) -> Iterator[Place]:
+def places(header: Header, family: Family, path: Path) -> Iterator[Place]:
+    """Yields where everything of a checkpoint's U-Net and text encoders lies.
+
+    Args:
+        header: of the checkpoint.
+        family: what it holds.
+        path: named in errors.
+
+    Raises:
+        UserError: OpenCLIP's query, key and value do not come apart.
+    """
     unet = _prefix(header)
     for tensor, row in header.items():
         shape = tuple(row["shape"])

@@ -290,4 +290,3 @@ def _as_found(file: LoraFile, layers: Layers) -> dict[str, Tensor]:
 
 def _lycoris_key(key: str) -> str:
     return "lycoris_" + module_names.flat(module_names.module_path(key)[1])
-

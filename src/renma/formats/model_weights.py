@@ -97,4 +97,4 @@ class ModelWeights:
         path, place = found
         if path not in self._tensors:
             self._tensors[path] = safetensors.read_tensors(path)
-        return place.of(self._tensors[path][place.tensor])
+        return place.of(self._tensors[path][place.tensor]).contiguous()

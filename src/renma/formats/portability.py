@@ -49,10 +49,13 @@ _CANNOT: dict[str, dict[str, str]] = {
 }
 """Algorithm or feature: program to what it does with kohya's naming."""
 
-_NEEDS_BASE = frozenset(
-    {"ia3", "mora", "oft", "boft", "glora", "dora", "dora on inputs", "dora of full"}
-)
-"""What can be turned into another form only beside the weights that it changes."""
+_NEEDS_BASE = frozenset(_CANNOT) - {"full", "tucker"}
+"""What can be turned into another form only beside the weights that it changes.
+
+Most of it depends on the weight's numbers. LoHa and LoKr do not, but do not tell a 1x1 convolution
+from a matrix, which diffusers does.
+"""
+_WITH_BIAS = frozenset({"full", "dora of full", "ia3"})
 
 
 def programs(names: Iterable[str], naming: str = "kohya") -> dict[str, list[str]]:
@@ -81,7 +84,7 @@ def portability(names: Iterable[str], naming: str = "kohya") -> list[str]:
     base = " --base MODEL" if _NEEDS_BASE & set(names) else ""
     return [
         f"{name}: {', '.join(troubles.values())}; "
-        f"{_way_out(troubles, base, _plain_dora(names))}"
+        f"{_way_out(name, troubles, base, _plain_dora(names))}"
         for name, troubles in _troubles(names, naming)
     ]
 
@@ -110,9 +113,7 @@ def _troubles(names: Iterable[str], naming: str) -> list[tuple[str, Mapping[str,
     # PEFT's naming, which is for diffusers, keeps a LoRA's magnitudes
     kept = naming == "diffusers" and _plain_dora(names)
     return [
-        (name, _CANNOT[name])
-        for name in names
-        if name in _CANNOT and not (kept and name == "dora")
+        (name, _CANNOT[name]) for name in names if name in _CANNOT and not (kept and name == "dora")
     ]
 
 
@@ -121,7 +122,15 @@ def _plain_dora(names: Iterable[str]) -> bool:
     return {name for name in names if "diffusers" in _CANNOT.get(name, {})} == {"dora"}
 
 
-def _way_out(troubles: Mapping[str, str], base: str, plain_dora: bool) -> str:
+def _for_diffusers(name: str, base: str, plain_dora: bool) -> str:
+    """Returns the command for diffusers, whose LoRAs have no place for biases and norms."""
+    if name in _WITH_BIAS:
+        return "renma file merge IN --base MODEL -o OUT` writes a whole model"
+    form = "" if plain_dora else f" --as lora --rank N{base}"
+    return f"renma file convert IN OUT --to diffusers{form}` writes one"
+
+
+def _way_out(name: str, troubles: Mapping[str, str], base: str, plain_dora: bool) -> str:
     """Returns the commands that write a form for the programs in trouble."""
     others = [program for program in troubles if program != "diffusers"]
     ways = []
@@ -130,6 +139,5 @@ def _way_out(troubles: Mapping[str, str], base: str, plain_dora: bool) -> str:
         command = f"`renma file convert IN OUT --to kohya --as {form}{base}`"
         ways.append(f"{command} writes a form for {' and '.join(others)}")
     if "diffusers" in troubles:
-        form = "" if plain_dora else f" --as lora --rank N{base}"
-        ways.append(f"`renma file convert IN OUT --to diffusers{form}` writes one for diffusers")
+        ways.append(f"`{_for_diffusers(name, base, plain_dora)} for diffusers")
     return ", ".join(ways)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from renma.config import Run
 from renma.config.adapter import Lora
 from renma.core.errors import Interrupted, UserError
 from renma.core.events import Report
+from renma.core.store import file_hash
 from renma.diffusion.noise import NoiseSchedule
 from renma.engine.caches import TextStates
 from renma.engine.network import Network, NormReport
@@ -165,7 +167,11 @@ class Trainer:
     def _fingerprint(self) -> dict[str, str]:
         """Returns digests of what the run depends on beside its options."""
         model = {f"the base model's {part}": h for part, h in self.family.hashes.items()}
-        return {"pictures or captions": self.feed.fingerprint(), **model}
+        start = self.run.start
+        begun = {
+            name: file_hash(Path(name)) for name in (start.weights, *start.base_weights) if name
+        }
+        return {"pictures or captions": self.feed.fingerprint(), **model, **begun}
 
     def _draws(self, batch: Fed) -> denoise.Draws:
         draws = denoise.draw(

@@ -56,7 +56,9 @@ def save_lora(
         )
     level = run.output.metadata
     metadata = scrub(_minimal(run, family) | _full(run, prepared, family, progress), level)
-    safetensors.save(path, tensors, metadata if level == "none" else metadata | hashes(tensors, metadata))
+    safetensors.save(
+        path, tensors, metadata if level == "none" else metadata | hashes(tensors, metadata)
+    )
 
 
 def portability_of(network: Network) -> str:
@@ -285,4 +287,3 @@ def without_places(run: Run) -> Run:
             "adapter": run.adapter.model_copy(update={"targets": targets}),
         }
     )
-

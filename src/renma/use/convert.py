@@ -31,7 +31,9 @@ from renma.use.network_facts import described
 
 Layer = dict[str, Tensor]
 _SEED = 0
-_POINTWISE = ("_proj_in", "_proj_out", "_conv_shortcut", "_skip_connection")
+_POINTWISE = ("_proj_in", "_proj_out")
+_SHORTCUTS = ("_conv_shortcut", "_skip_connection")
+"""1x1 convolutions in every model, the others in some."""
 
 
 @dataclass
@@ -104,8 +106,8 @@ def _formed(file: LoraFile, options: ConvertOptions, report: Report) -> dict[str
         )
     if work.errors:
         error = low_rank.total_error(work.errors)
-        exact = error < 1e-6
-        report.line("exact" if exact else f"error of the whole update: {100 * error:.3g} %")
+        exact = "exact, but for what is left out" if work.left_out else "exact"
+        report.line(exact if error < 1e-6 else f"error of the whole update: {100 * error:.3g} %")
     if not layers:
         raise UserError("nothing of it can be written in this form", where=options.file)
     return layers
@@ -162,8 +164,11 @@ def _placed(key: str, layer: Layer, work: _Work) -> tuple[Adapter, Tensor, Tenso
         told = tuple(weight.shape)
     if told is None:
         raise _needs_base(key, where)
-    if weight is None and len(told) == 2 and key.endswith(_POINTWISE) and not is_lora(layer):
-        work.flat.append(key)
+    if weight is None and len(told) == 2 and not is_lora(layer):
+        if key.endswith(_SHORTCUTS):
+            told = (*told, 1, 1)
+        elif key.endswith(_POINTWISE):
+            work.flat.append(key)
     try:
         adapter = adapters.restore(LayerSpec.of_weight(torch.Size(told)), layer)
     except (ValueError, IndexError) as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from renma.use.network_facts import described
 
 _TEXT = re.compile(r"(^|\.)layers\.\d+\.(self_attn|mlp)\.")
 _CONVOLUTIONS = (".resnets.", ".downsamplers.", ".upsamplers.")
+Difference = Callable[[Place], Tensor]
 _ARCHITECTURES = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
 
 
@@ -74,27 +76,42 @@ def run(options: ExtractOptions, report: Report) -> None:
     left: dict[str, float] = {}
     done, total = 0, sum(len(list(_targets(old, options))) for old, _ in parts)
     for old, new in parts:
-        targets = list(_targets(old, options))
-        chosen = {target.place.name for target in targets}
-        if old.name != "unet" and not _differs(old, new, targets, options):
-            report.line(f"{old.name}: no weight differs by more than {options.min_difference:g}")
-            chosen = set()
-        for target in targets:
-            done += 1
-            report.event("working", done=done, total=total, what="layers")
-            if target.place.name not in chosen:
-                continue
-            difference = _difference(old, new, target.place)
-            if bool(difference.any()):
-                layers[target.key], row = _extracted(target, difference, options, dtype)
-                rows.append(row)
-        _leave(old, new, chosen, left)
+        with _opened(old, new) as difference:
+            targets = list(_targets(old, options))
+            chosen = _chosen(old.name, targets, difference, options, report)
+            for target in targets:
+                done += 1
+                report.event("working", done=done, total=total, what="layers")
+                if target.place.name not in chosen:
+                    continue
+                change = difference(target.place)
+                if bool(change.any()):
+                    layers[target.key], row = _extracted(target, change, options, dtype)
+                    rows.append(row)
+            for kind, square in _left(old, new, chosen, difference):
+                left[kind] = left.get(kind, 0.0) + square
     if not layers:
         raise UserError("does not differ from the base in any of its layers", where=options.tuned)
     save(options.out, layers, _metadata(options, before.family, layers), "kohya")
     _summary(rows, total, options, report)
     report.line(_outside(rows, left))
     report.line(f"wrote {options.out}")
+
+
+def _chosen(
+    part: str,
+    targets: Sequence[Target],
+    difference: Difference,
+    options: ExtractOptions,
+    report: Report,
+) -> set[str]:
+    """Returns the names to extract: of a text encoder none, if no weight differs enough."""
+    if part == "unet" or any(
+        difference(target.place).abs().max().item() > options.min_difference for target in targets
+    ):
+        return {target.place.name for target in targets}
+    report.line(f"{part}: no weight differs by more than {options.min_difference:g}")
+    return set()
 
 
 def _check(options: ExtractOptions, report: Report) -> None:
@@ -129,27 +146,33 @@ def _rank(part: str, name: str, kernel: tuple[int, ...], options: ExtractOptions
     return options.conv_rank if large else options.rank
 
 
-def _difference(before: Part, after: Part, place: Place) -> Tensor:
-    """Returns tuned - base of one weight as a (outputs, columns) float32 matrix.
+@contextmanager
+def _opened(before: Part, after: Part) -> Iterator[Difference]:
+    """Opens a part of both models; yields what returns tuned - base of one weight.
 
-    Raises:
-        UserError: the tuned model lacks it, has another shape, or numbers that are not finite.
+    Differences are float32, those of layers as (outputs, columns) matrices. A weight that the
+    tuned model lacks, has in another shape or with numbers that are not finite is a UserError.
     """
-    other = after.places.get(place.name)
-    if other is None or _matrix(other.shape) != _matrix(place.shape):
-        shape = "is missing" if other is None else f"has shape {other.shape}"
-        raise UserError(
-            f"'{place.tensor}' {shape}, in the base {place.shape}",
-            where=after.file.path,
-            remedy="Both must be models of the same family.",
-        )
     with reading(before.file) as old, reading(after.file) as new:
-        found = other.of(new.get_tensor(other.tensor)).to(torch.float32, copy=True)
-        base = place.of(old.get_tensor(place.tensor)).reshape(found.shape)
-        found -= base if base.itemsize > 1 else base.float()  # 8 bits are not promoted
-    if not found.isfinite().all():
-        raise UserError(f"'{place.tensor}' holds NaN or infinite numbers", where=after.file.path)
-    return found.flatten(1) if found.ndim > 1 else found
+
+        def difference(place: Place) -> Tensor:
+            other = after.places.get(place.name)
+            if other is None or _matrix(other.shape) != _matrix(place.shape):
+                shape = "is missing" if other is None else f"has shape {other.shape}"
+                raise UserError(
+                    f"'{place.tensor}' {shape}, in the base {place.shape}",
+                    where=after.file.path,
+                    remedy="Both must be models of the same family.",
+                )
+            found = other.of(new.get_tensor(other.tensor)).to(torch.float32, copy=True)
+            base = place.of(old.get_tensor(place.tensor)).reshape(found.shape)
+            found -= base if base.itemsize > 1 else base.float()  # 8 bits are not promoted
+            if not found.isfinite().all():
+                what = f"'{place.tensor}' holds NaN or infinite numbers"
+                raise UserError(what, where=after.file.path)
+            return found.flatten(1) if found.ndim > 1 else found
+
+        yield difference
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -157,22 +180,16 @@ def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def _differs(before: Part, after: Part, targets: Sequence[Target], options: ExtractOptions) -> bool:
-    """Says whether some weight of a text encoder differs by more than the limit."""
-    found = (_difference(before, after, target.place) for target in targets)
-    return any(d.abs().max().item() > options.min_difference for d in found)
-
-
-def _leave(before: Part, after: Part, chosen: Collection[str], left: dict[str, float]) -> None:
-    """Adds up the squares of what is not extracted, by the kind of weight."""
+def _left(
+    before: Part, after: Part, chosen: Collection[str], difference: Difference
+) -> Iterator[tuple[str, float]]:
+    """Yields kind and squared norm of every difference that is not extracted."""
     for name, place in before.places.items():
         other = after.places.get(name)
         if name in chosen or other is None or _matrix(other.shape) != _matrix(place.shape):
             continue
         if before.is_float(place) and after.is_float(other):
-            square = _difference(before, after, place).norm().item() ** 2
-            kind = _kind(place)
-            left[kind] = left.get(kind, 0.0) + square
+            yield _kind(place), difference(place).norm().item() ** 2
 
 
 def _kind(place: Place) -> str:

@@ -56,6 +56,7 @@ class _Merger:
         if tensor not in self._keys:
             return None
         if tensor not in self._ready:  # weight and bias are worked out together
+            self._ready = {}  # what an odd order of the file has left is not kept
             self._ready = self._changed(self._keys[tensor], read)
         return self._ready.pop(tensor)
 
@@ -159,7 +160,7 @@ def _merged(
     key: str, weight: Tensor, bias: Tensor | None, entries: Sequence[Entry]
 ) -> tuple[Tensor, Tensor | None]:
     """Returns base + sum of the changes that each LoRA makes to the base."""
-    total, total_bias = weight.clone(), None if bias is None else bias.clone()
+    total, total_bias = weight, bias
     for path, strength, file in entries:
         try:
             one, one_bias = renma.merged_weight(weight, bias, file.layers[key], strength)
@@ -168,9 +169,9 @@ def _merged(
             raise UserError(f"'{key}' does not fit the model: {reason}", where=path) from None
         if len(entries) == 1:
             return one, one_bias
-        total += one - weight
+        total = total + (one - weight)
         if bias is not None and total_bias is not None and one_bias is not None:
-            total_bias += one_bias - bias
+            total_bias = total_bias + (one_bias - bias)
         elif one_bias is not None:
             total_bias = one_bias if total_bias is None else total_bias + one_bias
     return total, total_bias
