@@ -201,6 +201,20 @@ def test_options_that_the_file_does_not_tell_stay(mame, tmp_path: Path):
         assert adapter.dora == "output"
 
 
+@pytest.mark.xfail(reason="the start of PiSSA and OLoRA is subtracted from the file's update")
+@pytest.mark.parametrize("kind", ["pissa", "olora"])
+def test_starts_from_the_weight_give_way_to_the_file(mame, tmp_path: Path, kind):
+    """Or are refused: what is trained must be the file's network."""
+    path = save(moved(mame, Lora(rank=4)), tmp_path / "x.safetensors")
+    wanted = output(mame, Network.from_file(mame, path))
+    try:
+        config = Lora(rank=4, start=kind)
+        again = begin(mame, config, StartConfig(weights=path.name), 0, PARTS, tmp_path, Silent())
+    except UserError:
+        return
+    torch.testing.assert_close(output(mame, again), wanted, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.xfail(reason="DyLoRA's unit is not taken over with ranks_from_file: groups of 1")
 def test_unit_of_dylora_stays(mame, tmp_path: Path):
     path = save(moved(mame, Lora(rank=4)), tmp_path / "x.safetensors")

@@ -47,8 +47,12 @@ from renma.engine.sample import Shot, denoise
 from renma.formats import lora_file, lora_names, safetensors
 from renma.formats.portability import portability, programs
 
-# two text layers, a down, the middle and an up block: every kind of layer, half of the time
-SOME = ("*mid_block*", "*down_blocks.1*", "*up_blocks.2*", "*layers.0*")
+# every kind of layer once: attention of text and picture, resnets with and without a shortcut,
+# both changes of size; "lora" has all layers, and so every name
+SOME = (
+    "*layers.0*", "*down_blocks.0.attentions*", "*down_blocks.0.downsamplers*",
+    "*mid_block.resnets.0*", "*up_blocks.2.resnets.0*", "*up_blocks.2.upsamplers*",
+)  # fmt: skip
 ATTENTION = TargetConfig(only=SOME)
 CONV = TargetConfig(preset="conv", only=SOME)
 NORMS = TargetConfig(preset="conv", only=SOME, norms=True)
@@ -149,7 +153,7 @@ def look(mame, unet: Any = None, text_encoder: Any = None) -> Seen:
     ).input_ids
     states = (text_encoder or mame.text_encoder)(tokens).last_hidden_state
     generator = torch.Generator().manual_seed(0)
-    x, times = torch.randn(2, 4, 16, 16, generator=generator), torch.tensor([500, 20])
+    x, times = torch.randn(2, 4, 8, 8, generator=generator), torch.tensor([500, 20])
     return states, (unet or mame.unet)(x, times, states).sample
 
 
@@ -323,7 +327,9 @@ def test_differences_are_the_same_in_comfyui(mame, case, base, name, tmp_path, c
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("name", ["dora", "full", "full without bias", "full dora", "ia3", "ia3 conv"])
+@pytest.mark.parametrize(
+    "name", ["dora", "full", "full without bias", "full dora", "ia3", "ia3 conv"]
+)
 def test_full_rank_lora_is_the_same_in_diffusers(
     mame, case, base, pipeline, name, tmp_path, capsys
 ):

@@ -119,6 +119,8 @@ class Additive(_base.Adapter):
             )
 
         def change(*given: Tensor) -> Tensor:
+            if self.magnitude is None:  # nothing large is added: the layer's precision will do
+                return self.update(*(part.to(x.dtype) for part in given))
             # a quantised weight is computed back at every call and never kept
             return self._change(_base.weight_of(layer, x.dtype), *given)
 
