@@ -2,40 +2,46 @@
 
     python benchmarks/algorithms.py --out benchmarks/results [--budget 60] [--only lora loha]
 
-Each trains the character sample with `renma train` and is scored with `renma judge`, in processes
-of their own and on one thread, as a user would start them. A run of a few steps tells how long a
-step takes, so that each gets as many steps as fit into the budget. Runs that are finished in --work
-are not done again. Writes algorithms.json and algorithms.jpg (a row of pictures for each, with the
-same prompts and noise), and prints the table as Markdown.
+First the processor time of a step is measured, all algorithms in turn and again, so that a busy
+machine disturbs all alike. Then each trains the character sample with `renma train` for as many
+steps as fit into the budget and is scored with `renma judge`, in processes of their own and on one
+thread, as a user would start them. What is finished in --work is not done again. Writes
+algorithms.json and algorithms.jpg (a row of pictures for each, with the same prompts and noise),
+and prints the table as Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renma.config.tasks import TrainOptions
 from renma.core import keyed
 from renma.core.events import Silent, read_events
 from renma.judge.folder import RunRecord
 from renma.judge.grid import shot
 from renma.judge.paint import Cell, open_painter
 from renma.judge.sheet import sheet
+from renma.train import task
 
-CALIBRATION = 16
-"""Steps of the run that measures a step."""
-UNDISTURBED = 0.1
-"""The share of the quickest steps whose slowest is called a step's time: on a machine that others
-use too, it says more than the mean."""
-NEARLY = 0.9
-"""Share of the steps of a full budget that is not worth continuing for."""
+ROUNDS, CALIBRATION = 2, 10
+"""Runs, and steps of each, that measure an algorithm's step."""
+QUICK = 0.1
+"""The share of the quickest steps whose slowest counts as a step's time: what other programs on the
+machine cost is not the algorithm's."""
+NEARLY = 0.93
+"""A run with this share of the budget's steps is not continued."""
 PICTURES = 16
 """Pictures of each score, with and without the trigger."""
 PROMPTS = (
@@ -96,14 +102,23 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training for each")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.measure:
+        calibrate(arguments.only, arguments.work, arguments.seed)
+        return
     arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    timing = arguments.work / "timing.json"
+    if not timing.exists():
+        python(*sys.argv, "--measure")
+    seconds = json.loads(timing.read_text(encoding="utf-8"))
     rows: dict[str, dict[str, Any]] = {}
     for name in arguments.only:
         folder = arguments.work / name
         if not (folder / "score.json").exists():
-            learn(KINDS[name], folder, arguments.budget, arguments.seed)
-        rows[name] = measured(KINDS[name], folder)
+            learn(KINDS[name], folder, round(arguments.budget / seconds[name]), arguments.seed)
+        rows[name] = measured(KINDS[name], folder, seconds[name])
         print(name, json.dumps(rows[name]), flush=True)
     table = {
         "budget_seconds": arguments.budget,
@@ -117,37 +132,61 @@ def main() -> None:
     print(markdown(table))
 
 
-def learn(kind: Kind, folder: Path, budget: float, seed: int) -> None:
-    """Measures a step, trains as many as fit into the budget, scores the last checkpoint.
+class Clock:
+    """A listener that notes the processor time of every step."""
 
-    A run that turns out to be quicker than its measurement is continued until the time is up.
-    """
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def event(self, kind: str, **_: Any) -> None:
+        """Notes the time at the end of a step."""
+        if kind == "step":
+            self.times.append(time.process_time())
+
+    def line(self, text: str) -> None:
+        """Drops the line."""
+
+    def seconds(self) -> list[float]:
+        """Returns the time of each step but the first."""
+        return [after - before for before, after in itertools.pairwise(self.times)]
+
+
+def calibrate(names: list[str], work: Path, seed: int) -> None:
+    """Writes the processor seconds that a step of each algorithm takes."""
+    found: dict[str, list[float]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        sample = Path(folder) / "sample"
+        renma("init", str(sample), "--sample", "character")
+        for turn in range(ROUNDS):
+            for name in names:
+                options = TrainOptions(
+                    run=sample / "run.toml",
+                    set=assignments(KINDS[name], CALIBRATION, seed),
+                    out=Path(folder) / f"{name}-{turn}",
+                )
+                clock = Clock()
+                task.run(options, clock)
+                found[name] += clock.seconds()
+                print(name, f"{min(clock.seconds()):.3f}", flush=True)
+    quickest = {name: round(sorted(v)[round(QUICK * len(v))], 4) for name, v in found.items()}
+    (work / "timing.json").write_text(json.dumps(quickest, indent=1) + "\n")
+
+
+def learn(kind: Kind, folder: Path, steps: int, seed: int) -> None:
+    """Trains, or continues, a run and scores its last checkpoint."""
     if not is_trained(folder):
         shutil.rmtree(folder, ignore_errors=True)
         renma("init", str(folder), "--sample", "character")
-        first = folder / "calibration"
-        train(kind, folder, first, CALIBRATION, seed)
-        train(kind, folder, folder, steps_in(budget, first), seed)
-    enough = steps_in(budget, folder)
-    if len(step_seconds(folder)) < NEARLY * enough:
-        renma("train", "--resume", "--out", str(folder), "--set", f"train.max_steps={enough}")
+        options = [word for value in assignments(kind, steps, seed) for word in ("--set", value)]
+        renma("train", str(folder / "run.toml"), *options, "--out", str(folder))
+    elif len(step_seconds(folder)) < NEARLY * steps:
+        renma("train", "--resume", "--out", str(folder), "--set", f"train.max_steps={steps}")
     renma("judge", str(folder))
 
 
-def is_trained(folder: Path) -> bool:
-    """Says whether a run came to its end."""
-    log = folder / "events.jsonl"
-    return log.exists() and any(row["kind"] == "finished" for row in read_events(log))
-
-
-def steps_in(budget: float, folder: Path) -> int:
-    """Returns how many steps such as a run's fit into a number of seconds."""
-    return max(1, round(budget / quick(step_seconds(folder))))
-
-
-def train(kind: Kind, sample: Path, out: Path, steps: int, seed: int) -> None:
-    """Trains one run on the sample's pictures; no previews, only the last checkpoint."""
-    assignments = (
+def assignments(kind: Kind, steps: int, seed: int) -> tuple[str, ...]:
+    """Returns what differs from the sample's run.toml: no previews, only the last checkpoint."""
+    return (
         f"adapter={{{kind.adapter}}}",
         f"optimizer.learning_rate={kind.rate!r}",
         f"optimizer.text_encoder_lr={3 * kind.rate!r}",
@@ -159,21 +198,20 @@ def train(kind: Kind, sample: Path, out: Path, steps: int, seed: int) -> None:
         f"judge.pictures={PICTURES}",
         *kind.more,
     )
-    options = [word for value in assignments for word in ("--set", value)]
-    renma("train", str(sample / "run.toml"), *options, "--out", str(out))
+
+
+def is_trained(folder: Path) -> bool:
+    """Says whether a run came to its end."""
+    log = folder / "events.jsonl"
+    return log.exists() and any(row["kind"] == "finished" for row in read_events(log))
 
 
 def step_seconds(folder: Path) -> list[float]:
-    """Returns how long each step of a run took."""
+    """Returns how long each step of a run took, on the clock."""
     return [row["seconds"] for row in read_events(folder / "events.jsonl") if row["kind"] == "step"]
 
 
-def quick(seconds: list[float]) -> float:
-    """Returns the time of a step that nothing else on the machine held up."""
-    return sorted(seconds)[round(UNDISTURBED * (len(seconds) - 1))]
-
-
-def measured(kind: Kind, folder: Path) -> dict[str, Any]:
+def measured(kind: Kind, folder: Path, cpu: float) -> dict[str, Any]:
     """Returns the row of one finished run."""
     record = RunRecord.open(folder)
     score = json.loads((folder / "score.json").read_text(encoding="utf-8"))
@@ -185,9 +223,8 @@ def measured(kind: Kind, folder: Path) -> dict[str, Any]:
         "learning_rate": kind.rate,
         "steps": len(seconds),
         "steps_skipped": sum(loss is None for loss in losses),
-        "seconds_trained": round(sum(seconds), 1),
-        "seconds_per_step": round(quick(seconds), 4),
-        "seconds_per_step_median": round(statistics.median(seconds), 4),
+        "cpu_seconds_per_step": cpu,
+        "clock_seconds_per_step": round(statistics.median(seconds), 4),
         "peak_memory_mib": record.last("finished")["peak_memory_mib"],
         "parameters": record.last("started")["trainable_parameters"],
         "file_bytes": (folder / last["path"]).stat().st_size,
@@ -242,7 +279,7 @@ def markdown(table: dict[str, Any]) -> str:
             row["title"],
             f"{row['learning_rate']:g}",
             f"{row['steps']}",
-            f"{row['seconds_per_step'] * 1000:.0f}",
+            f"{row['cpu_seconds_per_step'] * 1000:.0f}",
             f"{row['peak_memory_mib']:.0f}",
             f"{row['file_bytes'] / 1000:.0f}",
             f"{row['likeness']:.0%}",
@@ -256,9 +293,12 @@ def markdown(table: dict[str, Any]) -> str:
 
 
 def renma(*words: str) -> None:
+    python("-m", "renma", *words)
+
+
+def python(*words: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-W", "ignore", "-m", "renma", *words]
-    subprocess.run(command, check=True, env=environment)
+    subprocess.run([sys.executable, "-W", "ignore", *words], check=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,14 @@ def test_without_a_terminal_there_are_few_plain_lines(clock):
     assert lines[-1].startswith("step 400/400")
 
 
+def test_a_quick_task_prints_its_beginning_and_its_end(clock):
+    screen, out = shown(clock, terminal=False)
+    for number in range(1, 129):
+        screen.event("working", done=number, total=128, what="layers")
+        clock.now += 0.001
+    assert [line.split()[3] for line in out.getvalue().splitlines()] == ["1/128", "128/128"]
+
+
 def test_a_loss_that_is_not_finite_is_said(clock):
     screen, out = shown(clock, terminal=False)
     screen.event("step", **step(1, 4, loss=None))
@@ -132,13 +140,10 @@ def test_events_that_are_not_for_people_are_passed_over(clock):
     assert out.getvalue() == ""
 
 
-def test_second_round_has_a_pace_of_its_own():
+def test_second_round_has_a_pace_of_its_own(clock):
     """A grid after an hour of training is not called slow because previews were drawn before."""
-    now = iter([0.0, 10.0, 3600.0, 3601.0])
-    out = io.StringIO()
-    screen = Screen(Console(file=out, width=200), clock=lambda: next(now))
-    for done in (2, 4):
-        screen.event("sampling", done=done, total=4)
-    for done in (2, 4):
+    screen, out = shown(clock, terminal=False)
+    for done, now in ((2, 0.0), (4, 10.0), (2, 3600.0), (4, 3601.0)):
+        clock.now = now
         screen.event("sampling", done=done, total=4)
     assert "sampling 4/4  2.0/s" in out.getvalue().splitlines()[-1]

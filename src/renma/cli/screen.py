@@ -18,6 +18,8 @@ from rich.text import Text
 
 LINES = 20
 """How many progress lines a task of any length prints where there is no terminal."""
+SECONDS = 1.0
+"""At least so long apart."""
 
 
 class Pace:
@@ -59,6 +61,7 @@ class Screen:
         self._clock = clock
         self._paces: dict[str, Pace] = {}
         self._done: dict[str, int] = {}
+        self._told: dict[str, float] = {}
         self._bars: dict[str, TaskID] = {}
         self._progress: Progress | None = None
         self._shown = {
@@ -112,13 +115,22 @@ class Screen:
     def _advance(self, what: str, done: int, total: int, facts: str) -> None:
         if done <= self._done.get(what, 0) or what not in self._paces:  # it begins anew
             self._paces[what] = Pace(self._clock)
+            self._told.pop(what, None)
         self._done[what] = done
         pace = self._paces[what].at(done, total)
         facts = ", ".join(part for part in (facts, pace) if part)
         if self._console.is_terminal:
             self._bar(what, done, total, facts)
-        elif done in (1, total) or done % max(1, total // LINES) == 0:
+        elif done == total or self._due(what, done, total):
+            self._told[what] = self._clock()
             self.line(f"{what} {done}/{total}" + (f"  {facts}" if facts else ""))
+
+    def _due(self, what: str, done: int, total: int) -> bool:
+        """Says whether a line is due: few for a long task, fewer still for a quick one."""
+        if what not in self._told:
+            return True
+        often = done % max(1, total // LINES) == 0
+        return often and self._clock() - self._told[what] >= SECONDS
 
     def _bar(self, what: str, done: int, total: int, facts: str) -> None:
         progress = self._progress = self._progress or self._started()
