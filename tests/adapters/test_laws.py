@@ -346,3 +346,35 @@ def test_norm_layers_train_weight_and_bias(case, strength):
         moved = strength * adapter.diff_b
         bias = moved if layer.bias is None else layer.bias + moved
     torch.testing.assert_close(y, LayerSpec.of(layer).apply(x, weight, bias), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["lora", "loha", "lokr", "mora-rotation", "lora-dora-output"])
+def test_bias_difference_beside_another_algorithm(variant):
+    """Some files hold diff_b beside a LoRA: both act."""
+    torch.manual_seed(1)
+    for layer, x in (
+        (nn.Linear(12, 8), torch.randn(4, 5, 12)),
+        (nn.Conv2d(4, 8, 3, padding=1, bias=False), torch.randn(2, 4, 6, 6)),
+    ):
+        layer.requires_grad_(False)
+        tensors = trained(variant, layer, 3, torch.float32).tensors()
+        plain, _ = renma.merged_weight(layer.weight, layer.bias, tensors, 0.5)
+        extra = torch.randn(8)
+        weight, bias = renma.merged_weight(
+            layer.weight, layer.bias, {**tensors, "diff_b": extra}, 0.5
+        )
+        assert torch.equal(weight, plain)
+        before = torch.zeros(8) if layer.bias is None else layer.bias
+        torch.testing.assert_close(bias, before + 0.5 * extra)
+        adapter = adapters.restore(LayerSpec.of(layer), {**tensors, "diff_b": extra})
+        y = adapter.run(x, layer.forward, layer, 0.5)
+        expected = adapter.spec.apply(x, weight, bias)
+        torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(adapter.tensors()["diff_b"], extra)
+
+
+def test_two_algorithms_for_one_layer_are_refused():
+    weight = torch.randn(4, 4)
+    mixed = {name: torch.randn(4, 2) for name in ("lora_up.weight", "hada_w1_a")}
+    with pytest.raises(ValueError, match="loha and lora for one layer"):
+        renma.merged_weight(weight, None, mixed)

@@ -29,9 +29,15 @@ def algorithm(tensors: Mapping[str, Tensor]) -> str:
     Raises:
         ValueError: none of them, or the tensors lack something.
     """
-    for name in registry.names(__name__):
-        if registry.load(__name__, name).SUFFIXES & tensors.keys():
-            return name
+    found = [
+        n for n in registry.names(__name__) if registry.load(__name__, n).SUFFIXES & tensors.keys()
+    ]
+    # a bias difference can stand beside any other algorithm
+    others = [name for name in found if name != "full"]
+    if len(others) > 1:
+        raise ValueError(f"holds {' and '.join(others)} for one layer")
+    if found:
+        return (others or found)[0]
     raise ValueError(f"{', '.join(sorted(tensors))}: no algorithm of this version")
 
 

@@ -48,6 +48,7 @@ class Additive(_base.Adapter):
         self.dropout, self.module_dropout = dropout, module_dropout
         count = magnitudes(spec, dora)
         self.magnitude = nn.Parameter(torch.ones(count)) if count else None
+        self.diff_b: nn.Parameter | None = None
 
     @abstractmethod
     def parts(self) -> tuple[Tensor, ...]:
@@ -62,8 +63,8 @@ class Additive(_base.Adapter):
         """Returns the update (outputs, columns), scale included, from :meth:`parts`."""
 
     def bias_change(self) -> Tensor | None:
-        """Returns what is added to the bias, for algorithms that train it."""
-        return None
+        """Returns what is added to the bias: trained by ``full``, beside others in some files."""
+        return self.diff_b
 
     def _moved_bias(self, bias: Tensor | None, strength: float) -> Tensor | None:
         change = self.bias_change()
@@ -152,20 +153,24 @@ class Additive(_base.Adapter):
         """Returns the trained factors whose product is the update."""
         return []
 
-    def magnitude_tensors(self) -> dict[str, Tensor]:
-        """Returns DoRA's tensor in the file's shape, or nothing."""
+    def other_tensors(self) -> dict[str, Tensor]:
+        """Returns DoRA's tensor in the file's shape, and the bias's, where there are any."""
+        bias = {} if self.diff_b is None else {"diff_b": self.diff_b.detach()}
         if self.magnitude is None:
-            return {}
+            return bias
         ones = [1] * (len(self.spec.weight_shape) - 1)
         shape = (-1, *ones) if self.dora == "output" else (1, -1, *ones[1:])
-        return {MAGNITUDE: self.magnitude.detach().reshape(shape)}
+        return bias | {MAGNITUDE: self.magnitude.detach().reshape(shape)}
 
-    def load_magnitude(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes DoRA's tensor from a file.
+    def load_others(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes DoRA's tensor, and the bias's, from a file.
 
         Raises:
-            ValueError: its size does not fit the layer.
+            ValueError: a size does not fit the layer.
         """
+        if "diff_b" in tensors:
+            stored = _base.take(tensors, "diff_b", (self.spec.outputs,))
+            self.diff_b = nn.Parameter(stored.clone())
         if self.magnitude is not None:
             stored = _base.take(tensors, MAGNITUDE, tuple(self.magnitude.shape))
             self.magnitude.data.copy_(stored)

@@ -93,8 +93,8 @@ class LowRank(Additive):
         return (up @ down) * self.factors().scale
 
     def low_rank(self) -> tuple[Tensor, Tensor] | None:
-        """Returns (scale B, A); None under DoRA, which has no low-rank form."""
-        if self.magnitude is not None:
+        """Returns (scale B, A); None with DoRA or a bias, which have no low-rank form."""
+        if self.magnitude is not None or self.diff_b is not None:
             return None
         down, up, factor = self.factors()
         down = down if self.mid is None else self._unfold(down, self.mid)
@@ -128,7 +128,8 @@ class LowRank(Additive):
             return base(x)
         if self.left_out(self.module_dropout):
             return base(x)
-        if self.spec.groups > 1:  # every output sees its own inputs: no shared A exists
+        # grouped: every output sees its own inputs, no shared A exists
+        if self.spec.groups > 1 or self.diff_b is not None:
             return super().run(x, base, layer, strength)
         if self.magnitude is not None:
             return self._run_dora(x, base, layer, strength)
@@ -153,7 +154,7 @@ class LowRank(Additive):
             down = down.reshape(rank, -1, *kernel)
             up = up[:, :, None, None]
         found |= {"lora_down.weight": down.detach(), "lora_up.weight": up.detach()}
-        return found | self.magnitude_tensors()
+        return found | self.other_tensors()
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes factors and alpha from a file; a missing alpha means alpha = rank."""
@@ -164,7 +165,7 @@ class LowRank(Additive):
         }.items():
             if parameter is not None:
                 parameter.data.copy_(_base.take(tensors, suffix, tuple(parameter.shape)))
-        self.load_magnitude(tensors)
+        self.load_others(tensors)
         self.load_scale(tensors)
 
     def load_scale(self, tensors: Mapping[str, Tensor]) -> None:

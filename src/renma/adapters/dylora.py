@@ -80,7 +80,7 @@ class Adapter(_lowrank.LowRank):
         ):
             for part, value in zip(held, given, strict=True):
                 part.data.copy_(value)
-        self.load_magnitude(tensors)
+        self.load_others(tensors)
         self.load_scale(tensors)
 
 

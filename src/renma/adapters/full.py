@@ -31,7 +31,8 @@ class Adapter(Additive):
         )
         columns = 1 if spec.is_norm else spec.columns
         self.diff = nn.Parameter(torch.zeros(spec.outputs, columns))
-        self.diff_b = nn.Parameter(torch.zeros(spec.outputs)) if config.bias else None
+        if config.bias:
+            self.diff_b = nn.Parameter(torch.zeros(spec.outputs))
 
     def parts(self) -> tuple[Tensor, ...]:
         """Returns the difference."""
@@ -40,10 +41,6 @@ class Adapter(Additive):
     def update(self, *parts: Tensor) -> Tensor:
         """Returns the difference."""
         return parts[0]
-
-    def bias_change(self) -> Tensor | None:
-        """Returns the difference of the bias."""
-        return self.diff_b
 
     def run(
         self,
@@ -65,17 +62,16 @@ class Adapter(Additive):
         """Returns diff and diff_b, or w_norm and b_norm."""
         weight, bias = ("w_norm", "b_norm") if self.spec.is_norm else ("diff", "diff_b")
         found = {weight: self.diff.detach().reshape(self.spec.weight_shape)}
-        if self.diff_b is not None:
-            found[bias] = self.diff_b.detach()
-        return found | self.magnitude_tensors()
+        others = self.other_tensors()
+        if "diff_b" in others:
+            others[bias] = others.pop("diff_b")
+        return found | others
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes the differences from a file."""
         weight, bias = ("w_norm", "b_norm") if self.spec.is_norm else ("diff", "diff_b")
         self.diff.data.copy_(_base.take(tensors, weight, tuple(self.diff.shape)))
-        if self.diff_b is not None:
-            self.diff_b.data.copy_(_base.take(tensors, bias, tuple(self.diff_b.shape)))
-        self.load_magnitude(tensors)
+        self.load_others({**tensors, **({"diff_b": tensors[bias]} if bias in tensors else {})})
 
 
 def parameters(spec: _base.LayerSpec, config: Full) -> int:

@@ -89,7 +89,8 @@ class Adapter(Additive):
         """Returns the exact LoRA of rank squared, where that is below the layer's own rank."""
         rank = self.rank
         small = rank**2 < min(self.spec.outputs, self.spec.columns)
-        if self.t1 is not None or self.magnitude is not None or not small:
+        plain = self.t1 is None and self.magnitude is None and self.diff_b is None
+        if not (plain and small):
             return None
         up = (self.w1_a[:, :, None] * self.w2_a[:, None, :]).reshape(-1, rank**2)
         down = (self.w1_b[:, None, :] * self.w2_b[None, :, :]).reshape(rank**2, -1)
@@ -111,7 +112,7 @@ class Adapter(Additive):
             if (core := getattr(self, name)) is not None:
                 found[f"hada_{name}"] = core.reshape(self.rank, self.rank, *self.spec.kernel)
         found["alpha"] = torch.tensor(self.scale * self.rank)
-        return {name: t.detach() for name, t in found.items()} | self.magnitude_tensors()
+        return {name: t.detach() for name, t in found.items()} | self.other_tensors()
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes the factors and alpha from a file; a missing alpha means alpha = rank."""
@@ -120,7 +121,7 @@ class Adapter(Additive):
             if parameter is not None:
                 stored = _base.take(tensors, f"hada_{name}", tuple(parameter.shape))
                 parameter.data.copy_(stored)
-        self.load_magnitude(tensors)
+        self.load_others(tensors)
         alpha = tensors.get("alpha")
         self.scale = scale(self.rank, float(alpha) if alpha is not None else 0.0)
 

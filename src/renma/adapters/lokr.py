@@ -146,6 +146,7 @@ class Adapter(Additive):
         dropping = self.chance is not None and bool(self.dropout)
         if (
             self.magnitude is not None
+            or self.diff_b is not None
             or self.spec.kind != "linear"
             or isinstance(strength, Tensor)
             or dropping
@@ -168,7 +169,7 @@ class Adapter(Additive):
         s = self.split
         rank = s.in1 * s.rank2
         small = 0 < rank < min(self.spec.outputs, self.spec.columns)
-        if self.magnitude is not None or not small:
+        if self.magnitude is not None or self.diff_b is not None or not small:
             return None
         first = self.w1_a @ self.w1_b if s.rank1 else self.w1
         up = torch.kron(first, self.w2_a) * self.scale
@@ -194,7 +195,7 @@ class Adapter(Additive):
             shape = (self.split.out2, self.split.in2, *self.spec.kernel)
             found["lokr_w2"] = found["lokr_w2"].reshape(shape)
         found["alpha"] = torch.tensor(self.scale * self.rank)
-        return found | self.magnitude_tensors()
+        return found | self.other_tensors()
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes the factors and alpha from a file; a Tucker w2 is multiplied out."""
@@ -211,7 +212,7 @@ class Adapter(Additive):
                 parameter = getattr(self, name)
                 value = _base.take(stored, f"lokr_{name}", tuple(parameter.shape))
                 parameter.data.copy_(value)
-        self.load_magnitude(tensors)
+        self.load_others(tensors)
 
 
 class _Kron(torch.autograd.Function):

@@ -67,7 +67,7 @@ class Adapter(Additive):
         strength: _base.Strength = 1.0,
     ) -> Tensor:
         """Returns base(x) + strength * expand(M compress(x))."""
-        if self.magnitude is not None or self.spec.kind != "linear":
+        if self.magnitude is not None or self.diff_b is not None or self.spec.kind != "linear":
             return super().run(x, base, layer, strength)
         if self.left_out(self.module_dropout) or (
             not isinstance(strength, Tensor) and strength == 0
@@ -86,7 +86,7 @@ class Adapter(Additive):
     def tensors(self) -> dict[str, Tensor]:
         """Returns mora (width, width) and mora_type (1 or 6)."""
         kind = torch.tensor(TYPES[self.kind])
-        return {"mora": self.matrix.detach(), "mora_type": kind} | self.magnitude_tensors()
+        return {"mora": self.matrix.detach(), "mora_type": kind} | self.other_tensors()
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes the matrix from a file; its size may be another than the rank gives."""
@@ -94,7 +94,7 @@ class Adapter(Additive):
         if stored is None or stored.dim() != 2 or stored.shape[0] != stored.shape[1]:
             raise ValueError("mora is missing or no square matrix")
         self.matrix = nn.Parameter(stored.float().clone())
-        self.load_magnitude(tensors)
+        self.load_others(tensors)
 
     def response(self, x: Tensor, matrix: Tensor) -> Tensor:
         """Returns the update's output (..., outputs) for x (..., columns)."""

@@ -46,7 +46,7 @@ class VerifyOptions(Section):
     file: Path = argument()
     """The LoRA file."""
     model: str = ""
-    """A model (`mame` or a diffusers folder) whose layers it must fit."""
+    """A model whose layers it must fit: `mame`, a diffusers folder, a .safetensors checkpoint."""
 
 
 class ConvertOptions(Section):
@@ -62,7 +62,8 @@ class ConvertOptions(Section):
     """Form for programs without this algorithm: plain LoRA, plain differences, or the same
     differences of a weight with magnitudes (DoRA, (IA)3, OFT) worked out against --base."""
     base: str = ""
-    """The base model, where a form cannot be computed without its weights."""
+    """The base model (`mame`, a diffusers folder, a .safetensors checkpoint), where a form needs its
+    weights."""
     rank: int | None = Field(default=None, ge=1, le=4096)
     """Rank of a LoRA that is only an approximation (default: the exact one, where there is one)."""
     precision: Precision = "keep"
@@ -75,9 +76,10 @@ class MergeOptions(Section):
     files: tuple[str, ...] = argument()
     """LoRA files with their weights: A.safetensors:0.7 B.safetensors:0.4 (no weight means 1)."""
     out: Path = short("-o")
-    """The file to write; with --base, a model folder."""
+    """The file to write; with --base, a folder or a file as the base is one."""
     base: str = ""
-    """Merge into this model (`mame` or a diffusers folder) instead of into one LoRA."""
+    """Merge into this model (`mame`, a diffusers folder, a .safetensors checkpoint) instead of into
+    one LoRA."""
     rank: int | None = Field(default=None, ge=1, le=4096)
     """Shorten the sum to this rank (default: exact, the ranks added up)."""
     precision: Precision = "keep"
@@ -108,7 +110,7 @@ class ExtractOptions(Section):
     """Options of ``renma file extract``."""
 
     base: Path = argument()
-    """The model before: a diffusers folder or a U-Net's .safetensors."""
+    """The model before: a diffusers folder, or a checkpoint or U-Net as .safetensors."""
     tuned: Path = argument()
     """The model after."""
     out: Path = argument()
