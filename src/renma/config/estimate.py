@@ -92,7 +92,7 @@ def _alpha(slot: Slot, config: AdapterSection) -> float:
 
 
 def _holds(precision: str, value: float) -> bool:
-    """Says whether a precision holds a float32 number exactly; an alpha that it does not is wide."""
+    """Says whether a precision holds a float32 number exactly; other alphas are stored wide."""
     wide = struct.pack("<f", value)
     if precision == "bf16":  # the upper half of a float32
         return wide[:2] == b"\0\0"

@@ -62,8 +62,8 @@ class ConvertOptions(Section):
     """Form for programs without this algorithm: plain LoRA, plain differences, or the same
     differences of a weight with magnitudes (DoRA, (IA)3, OFT) worked out against --base."""
     base: str = ""
-    """The base model (`mame`, a diffusers folder, a .safetensors checkpoint), where a form needs its
-    weights."""
+    """The base model, where a form needs its weights: `mame`, a diffusers folder, a .safetensors
+    checkpoint."""
     rank: int | None = Field(default=None, ge=1, le=4096)
     """Rank of a LoRA that is only an approximation (default: the exact one, where there is one)."""
     precision: Precision = "keep"
