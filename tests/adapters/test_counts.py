@@ -310,13 +310,7 @@ def test_every_algorithm_is_counted_and_written():
     assert {config.algorithm for config in WRITTEN.values()} == names
 
 
-MARKS = ("ia3", "ia3 input", "mora", "mora sharing")
-NOT_YET = pytest.mark.xfail(reason="file_bytes counts marks (int64) as if in the file's precision")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=NOT_YET if n in MARKS else ()) for n in WRITTEN]
-)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_written_files_are_as_large_as_estimated(mame, name, tmp_path: Path):
     """A whole network of mame, saved: bytes of the file after its header."""
     config = WRITTEN[name].model_copy(update={"targets": TargetConfig(preset="conv", norms=True)})

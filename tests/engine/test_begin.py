@@ -201,7 +201,6 @@ def test_options_that_the_file_does_not_tell_stay(mame, tmp_path: Path):
         assert adapter.dora == "output"
 
 
-@pytest.mark.xfail(reason="the start of PiSSA and OLoRA is subtracted from the file's update")
 @pytest.mark.parametrize("kind", ["pissa", "olora"])
 def test_starts_from_the_weight_give_way_to_the_file(mame, tmp_path: Path, kind):
     """Or are refused: what is trained must be the file's network."""
@@ -215,7 +214,6 @@ def test_starts_from_the_weight_give_way_to_the_file(mame, tmp_path: Path, kind)
     torch.testing.assert_close(output(mame, again), wanted, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.xfail(reason="DyLoRA's unit is not taken over with ranks_from_file: groups of 1")
 def test_unit_of_dylora_stays(mame, tmp_path: Path):
     path = save(moved(mame, Lora(rank=4)), tmp_path / "x.safetensors")
     start = StartConfig(weights=path.name, ranks_from_file=True)
@@ -223,7 +221,6 @@ def test_unit_of_dylora_stays(mame, tmp_path: Path):
     assert {m.adapter.unit for m in network.members.values()} == {2}
 
 
-@pytest.mark.xfail(reason="block rates are neither used nor refused with ranks_from_file")
 def test_block_rates_stay(mame, tmp_path: Path):
     """kohya's dim_from_weights keeps them too."""
     blocks = BlockConfig(up_rates=0.5)
@@ -372,7 +369,6 @@ def test_trained_file_holds_only_the_increment(mame, own, tmp_path: Path):
     assert (both - output(own)).abs().max() > 1e-3
 
 
-@pytest.mark.xfail(reason="metadata tells alpha and rank of [adapter], not those in force")
 @pytest.mark.parametrize("values", [("adapter.alpha=1",), ("start.ranks_from_file=true",)])
 def test_metadata_tell_the_alpha_and_rank_in_force(mame, tmp_path: Path, values):
     path = save(moved(mame, Lora(rank=4, alpha=4)), tmp_path / "x.safetensors")

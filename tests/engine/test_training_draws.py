@@ -70,26 +70,10 @@ DROPPED: dict[str, AdapterSection] = {
     "glora dropout": GLora(**RANKED, dropout=0.3),
     "full dropout": Full(dropout=0.3),
 }
-BIASED = pytest.mark.xfail(
-    reason="LoHa masks both pairs of factors alike: terms of one rank with itself come twice scaled"
-)
 
 
-IGNORED = pytest.mark.xfail(
-    reason="rank dropout and T-LoRA's mask are ignored where DoRA's weight is built as a whole"
-)
-
-
-def _marks(name: str, kind: str):
-    if name == "loha rank":
-        return BIASED
-    return IGNORED if (name, kind) == ("dora input rank", "conv") else ()
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [pytest.param(n, k, marks=_marks(n, k)) for n in DROPPED for k in ("linear", "conv")],
-)
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+@pytest.mark.parametrize("name", DROPPED)
 def test_left_out_shares_are_made_up_for_in_the_mean(name, kind):
     """Inverted dropout: the mean over many batches is what previews compute."""
     layer, x = (linear(12, 8), torch.randn(40, 3, 12)) if kind == "linear" else (
@@ -145,8 +129,8 @@ def test_rank_dropout_leaves_whole_ranks_of_a_sample_out(kind, share):
 @pytest.mark.parametrize(
     ("config", "draw"),
     [
-        pytest.param(Lora(**RANKED, dora="output", rank_dropout=0.5), "chance", marks=IGNORED),
-        pytest.param(Lora(**RANKED, dora="output"), "visible", marks=IGNORED),
+        pytest.param(Lora(**RANKED, dora="output", rank_dropout=0.5), "chance"),
+        pytest.param(Lora(**RANKED, dora="output"), "visible"),
         (Lora(**RANKED, rank_dropout=0.5), "chance"),
         (Lora(**RANKED), "visible"),
     ],

@@ -58,13 +58,23 @@ def kinds(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name, *features(tensors, axis)]
 
 
-def restore(spec: LayerSpec, tensors: Mapping[str, Tensor], algo: str | None = None) -> Adapter:
-    """Returns the adapter of one layer from its tensors in a file.
+_CARRIED = ("dropout", "rank_dropout", "module_dropout", "dora_norm_gradient", "unit")
+"""Options that no file tells."""
+
+
+def restore(
+    spec: LayerSpec,
+    tensors: Mapping[str, Tensor],
+    algo: str | None = None,
+    like: AdapterSection | None = None,
+) -> Adapter:
+    """Returns the adapter of one layer from its tensors in a file, frozen.
 
     Args:
         spec: the layer's shape.
         tensors: suffix (``lora_down.weight``, ``hada_w1_a``, ...) to tensor.
         algo: read them as this algorithm: LoRA files serve ``lora_fa`` and ``dylora`` too.
+        like: dropouts and other options that a file does not tell.
 
     Raises:
         ValueError: no known algorithm, a tensor missing, or a shape that does not fit.
@@ -72,10 +82,15 @@ def restore(spec: LayerSpec, tensors: Mapping[str, Tensor], algo: str | None = N
     import torch
 
     module = registry.load(__name__, algo or algorithm(tensors))
+    config = module.config_of(tensors)
+    if like is not None:
+        known = type(config).model_fields.keys() & type(like).model_fields.keys()
+        update = {name: getattr(like, name) for name in _CARRIED if name in known}
+        config = type(config)(**{**config.model_dump(exclude_unset=True), **update})
     if make := getattr(module.Adapter, "of_file", None):  # its sizes are free, no option has them
-        adapter = make(spec, tensors)
+        adapter = make(spec, tensors, config)
     else:
-        adapter = module.Adapter(spec, module.config_of(tensors), torch.Generator())
+        adapter = module.Adapter(spec, config, torch.Generator())
     adapter.load_tensors(tensors)
     return adapter.requires_grad_(False)
 

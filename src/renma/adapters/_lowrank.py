@@ -14,6 +14,7 @@ Orders of computation after RunLoRA (arXiv 2312.03415).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -217,23 +218,26 @@ class LowRank(Additive):
         strength: _base.Strength,
     ) -> Tensor:
         """Returns g o (W x + scale B A x) + b without building W'; per input: of x o g."""
+        own = MethodType(type(layer).forward, layer)  # without other adapters on the layer
+        full = self._decomposed(x, own, layer)
+        if not isinstance(strength, Tensor) and _base.owns(base, layer):
+            return full if strength == 1 else torch.lerp(base(x), full, float(strength))
+        change = full - own(x)
+        factor = _base.rows(strength, change) if isinstance(strength, Tensor) else strength
+        return base(x) + factor * change
+
+    def _decomposed(self, x: Tensor, own: Callable[[Tensor], Tensor], layer: nn.Module) -> Tensor:
+        """Returns the layer's output with DoRA at full strength."""
         assert self.magnitude is not None
-        per_input_of_conv = self.dora == "input" and self.spec.kind == "conv2d"
-        if isinstance(strength, Tensor) or not _base.owns(base, layer) or per_input_of_conv:
-            return super().run(x, base, layer, strength)
         norm = self._moved_norm(_base.weight_of(layer, x.dtype))
-        gain = self.ratio(self.magnitude, norm).to(x.dtype)
+        around = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
+        gain = self.ratio(self.magnitude, norm).to(x.dtype).reshape(-1, *around)
         if self.dora == "input":
-            full = self._moved(x * gain, base, layer, with_bias=True)
-        else:
-            around = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
-            bias, gain = _base.bias_of(layer), gain.reshape(-1, *around)
-            full = self._moved(x, base, layer, with_bias=False)
-            if bias is None:
-                full = full * gain
-            else:
-                full = torch.addcmul(bias.to(x.dtype).reshape(-1, *around), full, gain)
-        return full if strength == 1 else torch.lerp(base(x), full, float(strength))
+            return self._moved(x * gain, own, layer, with_bias=True)
+        bias, full = _base.bias_of(layer), self._moved(x, own, layer, with_bias=False)
+        if bias is None:
+            return full * gain
+        return torch.addcmul(bias.to(x.dtype).reshape(-1, *around), full, gain)
 
     def _moved(
         self, x: Tensor, base: Callable[[Tensor], Tensor], layer: nn.Module, *, with_bias: bool

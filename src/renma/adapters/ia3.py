@@ -31,12 +31,12 @@ class Adapter(_base.Adapter):
         self.weight = nn.Parameter(torch.zeros(count))
 
     @classmethod
-    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor]) -> Adapter:
+    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor], config: IA3) -> Adapter:
         """Returns an adapter with as many factors as the file has.
 
         A grouped convolution's weight alone does not tell its inputs.
         """
-        adapter = cls(spec, config_of(tensors), torch.Generator())
+        adapter = cls(spec, config, torch.Generator())
         stored = tensors.get("weight")
         rows = spec.inputs // spec.groups
         if stored is not None and adapter.on_input and stored.numel() % rows == 0:

@@ -71,9 +71,10 @@ class Adapter(Additive):
         """Returns the factors of each product, with this step's ranks left out."""
         w1_a, w2_a = self.w1_a, self.w2_a
         if self.chance is not None and self.rank_dropout:
-            mask = self.kept("rank", self.rank_dropout, (self.rank,), w1_a)
-            mask = mask[:, None] if self.t1 is not None else mask
-            w1_a, w2_a = w1_a * mask, w2_a * mask
+            # a mask for each product: with one for both, its inverse share would count twice
+            shape = (self.rank, 1) if self.t1 is not None else (self.rank,)
+            w1_a = w1_a * self.kept("rank 1", self.rank_dropout, shape, w1_a)
+            w2_a = w2_a * self.kept("rank 2", self.rank_dropout, shape, w2_a)
         if self.t1 is None or self.t2 is None:
             return (w1_a, self.w1_b), (w2_a, self.w2_b)
         return (self.t1, w1_a, self.w1_b), (self.t2, w2_a, self.w2_b)

@@ -115,10 +115,10 @@ class Adapter(Additive):
             self.w2 = nn.Parameter(torch.zeros(s.out2, wide))
 
     @classmethod
-    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor]) -> Adapter:
+    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor], config: LoKr) -> Adapter:
         """Returns an adapter with the sizes of a file's tensors."""
         split = Split.of_file(spec, tensors)
-        return cls(spec, config_of(tensors), torch.Generator(), split)
+        return cls(spec, config, torch.Generator(), split)
 
     def parts(self) -> tuple[Tensor, ...]:
         """Returns w1 (out1, in1), and w2 (out2, in2 * kernel) or its two thin factors."""

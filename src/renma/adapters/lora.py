@@ -65,6 +65,13 @@ class Adapter(_lowrank.LowRank):
         up = torch.cat([self.up, -self.first_up], dim=1)
         return _lowrank.Factors(down, up, self.scale)
 
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes factors and alpha from a file; nothing of this start is subtracted from them."""
+        super().load_tensors(tensors)
+        if self.begin in FROM_WEIGHT:
+            self.first_down.zero_()
+            self.first_up.zero_()
+
     def scalable(self) -> list[torch.nn.Parameter]:
         """Returns the trained factors; a start from the weight cannot be scaled in place."""
         return [] if self.begin in FROM_WEIGHT else super().scalable()

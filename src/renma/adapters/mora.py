@@ -44,10 +44,10 @@ class Adapter(Additive):
         self.matrix = nn.Parameter(torch.zeros(size, size))
 
     @classmethod
-    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor]) -> Adapter:
+    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor], config: Mora) -> Adapter:
         """Returns an adapter of the kind that a file tells."""
-        config = config_of(tensors).model_copy(update={"dora": dora_of(tensors, spec.outputs)})
-        return cls(spec, config, torch.Generator())
+        side = dora_of(tensors, spec.outputs)
+        return cls(spec, config.model_copy(update={"dora": side}), torch.Generator())
 
     def parts(self) -> tuple[Tensor, ...]:
         """Returns the square matrix."""

@@ -33,9 +33,9 @@ class Adapter(_base.Adapter):
         self.rescale: nn.Parameter | None = None
 
     @classmethod
-    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor]) -> Adapter:
+    def of_file(cls, spec: _base.LayerSpec, tensors: Mapping[str, Tensor], config: Oft) -> Adapter:
         """Returns an adapter with the block sizes of a file's tensors."""
-        adapter = cls(spec, config_of(tensors), torch.Generator())
+        adapter = cls(spec, config, torch.Generator())
         blocks = tensors["oft_blocks"]
         per_stage = blocks.shape[-3] * blocks.shape[-1]
         if blocks.dim() not in {3, 4} or per_stage != spec.outputs:

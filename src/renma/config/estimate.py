@@ -72,11 +72,16 @@ def file_bytes(chosen: Iterable[Choice], precision: str) -> int:
         chosen: the layers.
         precision: ``fp32``, ``fp16`` or ``bf16``.
     """
-    each = 4 if precision == "fp32" else 2
-    return sum(
-        each * file_numbers(slot, config) + (0 if _holds(precision, _alpha(slot, config)) else 2)
-        for slot, config, _ in chosen
-    )
+    each, total = 4 if precision == "fp32" else 2, 0
+    for slot, config, _ in chosen:
+        total += each * file_numbers(slot, config)
+        total += (8 - each) * len(_MARKS & stored(slot, config).keys())
+        total += 0 if _holds(precision, _alpha(slot, config)) else 2
+    return total
+
+
+_MARKS = frozenset({"on_input", "bias_scaled", "mora_type"})
+"""Whole numbers of 8 bytes, as LyCORIS stores its mark."""
 
 
 def _alpha(slot: Slot, config: AdapterSection) -> float:

@@ -7,15 +7,14 @@ from pathlib import Path
 import torch
 
 from renma.config.adapter import AdapterSection
+from renma.config.blocks import factors
+from renma.config.layer_table import is_sdxl
 from renma.config.start import StartConfig
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.engine.network import Member, Network, part_of, restored
 from renma.families._base import Family
 from renma.formats import lora_file
-
-_CARRIED = ("dropout", "rank_dropout", "module_dropout", "norm_gradient")
-"""What a file does not tell and the options do."""
 
 
 def apply_base_weights(family: Family, start: StartConfig, base: Path) -> None:
@@ -90,28 +89,23 @@ def _like_file(
     path: Path,
     report: Report,
 ) -> Network:
-    """Returns a network with the layers, ranks and alphas of a file."""
+    """Returns a network with the layers, ranks and alphas of a file, and the rates of blocks."""
     targets, members = family.targets(), {}
+    rates = factors(config.blocks, is_sdxl([target.slot for target in targets.values()]))
     as_lora = config.algorithm if config.algorithm in {"lora", "lora_fa", "dylora"} else None
     for name, tensors in layers.items():
         if name not in targets or part_of(targets[name]) not in parts:
             continue
-        plain = "lora_down.weight" in tensors
-        adapter = restored(targets[name], tensors, name, path, as_lora if plain else None)
-        for option, given in _carried(config).items():
-            if hasattr(adapter, option):
-                setattr(adapter, option, given)
-        members[name] = Member(targets[name], adapter.requires_grad_())
+        slot, plain = targets[name].slot, "lora_down.weight" in tensors
+        rate = 1.0 if slot.index is None else rates[slot.index]
+        if rate > 0:
+            algo = as_lora if plain else None
+            adapter = restored(targets[name], tensors, name, path, algo, like=config)
+            members[name] = Member(targets[name], adapter.requires_grad_(), rate)
     if not members:
         raise UserError("has no layer that this run trains", where=path)
     _tell(set(layers) - set(members), set(), path, report)
     return Network(members)
-
-
-def _carried(config: AdapterSection) -> dict[str, object]:
-    options = {"norm_gradient": "dora_norm_gradient"}
-    found = {name: getattr(config, options.get(name, name), None) for name in _CARRIED}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _tell(unused: set[str], fresh: set[str], path: Path, report: Report) -> None:

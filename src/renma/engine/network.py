@@ -272,7 +272,12 @@ _DROPOUTS = ("dropout", "rank_dropout", "module_dropout")
 
 
 def restored(
-    target: Target, tensors: Mapping[str, Tensor], name: str, path: Path, algo: str | None = None
+    target: Target,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    path: Path,
+    algo: str | None = None,
+    like: AdapterSection | None = None,
 ) -> Adapter:
     """Returns the adapter of one layer of a file, frozen.
 
@@ -282,12 +287,13 @@ def restored(
         name: the layer's key, for messages.
         path: the file, for messages.
         algo: read them as this algorithm (LoRA files serve LoRA-FA and DyLoRA too).
+        like: options that a file does not tell, such as dropouts.
 
     Raises:
         UserError: no known algorithm, or a tensor that does not fit.
     """
     try:
-        adapter = adapters.restore(LayerSpec.of(target.layer), tensors, algo)
+        adapter = adapters.restore(LayerSpec.of(target.layer), tensors, algo, like)
     except ValueError as error:  # pydantic's errors are ValueErrors too
         text = str(error).splitlines()[0]
         raise UserError(f"'{name}' cannot be used: {text}", where=path) from None

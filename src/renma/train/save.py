@@ -55,7 +55,7 @@ def save_lora(
             remedy="Lower optimizer.learning_rate; output.precision = 'fp32' holds larger numbers.",
         )
     level = run.output.metadata
-    metadata = scrub(_minimal(run, family) | _full(run, prepared, family, progress), level)
+    metadata = scrub(_minimal(run, family, network) | _full(run, prepared, family, progress), level)
     safetensors.save(
         path, tensors, metadata if level == "none" else metadata | hashes(tensors, metadata)
     )
@@ -68,11 +68,12 @@ def portability_of(network: Network) -> str:
     return f"not every program loads this file: {'. '.join(troubles)}" if troubles else ""
 
 
-def _minimal(run: Run, family: Family) -> dict[str, str]:
+def _minimal(run: Run, family: Family, network: Network) -> dict[str, str]:
     return {
         "ss_v2": "False",
         "ss_base_model_version": family.base_version,
         **_network_facts(run.adapter),
+        **(_in_force(network) if run.start.weights else {}),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{family.architecture}/lora",
         "modelspec.implementation": "diffusers",
@@ -115,6 +116,16 @@ def _network_facts(adapter: AdapterSection) -> dict[str, str]:
         "ss_network_alpha": str((alpha or float(rank)) if rank and alpha is not None else None),
         **({"ss_network_args": json.dumps(arguments)} if arguments else {}),
     }
+
+
+def _in_force(network: Network) -> dict[str, str]:
+    """Returns rank and alpha of a network that began with a file's own."""
+    adapters: list[Any] = [member.adapter for member in network.members.values()]
+    pairs = {(a.rank, a.rank * a.scale) for a in adapters if hasattr(a, "scale")}
+    if not pairs:
+        return {}
+    rank, alpha = pairs.pop() if len(pairs) == 1 else ("Dynamic", "Dynamic")
+    return {"ss_network_dim": str(rank), "ss_network_alpha": str(alpha)}
 
 
 def _full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> dict[str, str]:
