@@ -213,3 +213,43 @@ def test_another_algorithm_for_one_time(project: Path):
     with pytest.raises(UserError, match=r"--set 'adapter=\{algo=\"ia3\"\}'"):
         _checked(project, "adapter.rank=3", "adapter.algo=ia3")
     assert _checked(project, "adapter={algo='ia3'}").plan.parameters > 0
+
+
+@pytest.mark.parametrize(("power", "middle"), [(1.0, 0.5), (2.0, 0.25)])
+def test_fewer_ranks_learn_the_noisier_it_is(project: Path, power: float, middle: float):
+    """T-LoRA: all ranks at timestep 0, the least at the end of the schedule."""
+    from types import SimpleNamespace
+
+    from renma.config import load_run
+
+    values = [f"adapter={{rank=4,min_timestep_rank=1,timestep_rank_power={power}}}"]
+    run = load_run(project / "run.toml", values)
+    trainer = SimpleNamespace(run=run, schedule=SimpleNamespace(timesteps=1000))
+    share = Trainer._visible(trainer, torch.tensor([0, 500, 1000]))
+    assert share.tolist() == pytest.approx([1.0, middle, 0.0])
+
+
+def test_lora_plus_holds_for_every_pair_of_factors(mame):
+    """The factor that starts at zero is the fast one (adapters of LyCORIS too)."""
+    from renma.config.adapter import DyLora, GLora, LoHa, LoKr, Lora
+    from renma.engine.network import Network
+
+    for make in (Lora, DyLora, LoHa, LoKr, GLora):
+        config = make(rank=2, lr_ratio=8, text_encoder_lr_ratio=3)
+        network = Network.fresh(mame, config, 0, ("unet", "text_encoder"))
+        for part, ratio in (("unet", 8), ("text_encoder", 3)):
+            fast, slow = network.groups(config, part)
+            assert (fast.factor, slow.factor) == (ratio, 1.0)
+            assert not any(p.any() for p in fast.parameters)
+            assert all(p.any() for p in slow.parameters)
+
+
+def test_options_of_adapters_without_effect_are_named(project: Path):
+    def warned(value: str) -> str:
+        return " ".join(_checked(project, value).plan.warnings)
+
+    assert "timestep_rank_power has no effect" in warned("adapter={timestep_rank_power=2}")
+    assert "min_timestep_rank = 9 has no effect" in warned("adapter={min_timestep_rank=9}")
+    assert "min_timestep_rank" not in warned("adapter={min_timestep_rank=2}")
+    whole = "adapter={algo='lokr',full_matrix=true,rank_dropout=0.1,decompose_both=true}"
+    assert "rank_dropout has no effect: full_matrix" in warned(whole)

@@ -117,4 +117,5 @@ def merged_weight(
     from renma.formats.peft_names import canonical
 
     adapter = restore(LayerSpec.of_weight(weight.shape), canonical(tensors, weight.shape))
+    adapter = adapter.to(weight.device)
     return adapter.apply_weight(weight, bias, strength)

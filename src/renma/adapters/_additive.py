@@ -108,7 +108,7 @@ class Additive(_base.Adapter):
         if (
             not (isinstance(strength, Tensor) or dropping)
             and _base.owns(base, layer)
-            and _wide(x.dtype, stored.dtype)
+            and _base.is_wide(x.dtype, stored.dtype)
         ):
 
             def scaled(*given: Tensor) -> Tensor:
@@ -218,8 +218,3 @@ def dora_of(tensors: Mapping[str, Tensor], outputs: int) -> Dora:
         return "off"
     per_input = stored.dim() > 1 and stored.shape[0] == 1 and max(stored.shape[1], outputs) > 1
     return "input" if per_input else "output"
-
-
-def _wide(*dtypes: torch.dtype) -> bool:
-    """Says whether all are precise enough to hold a weight and a small update in one number."""
-    return set(dtypes) in ({torch.float32}, {torch.float64})

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MethodType
 from typing import Literal, cast
 
 import torch
@@ -106,12 +107,13 @@ class LayerSpec:
         """Width of the weight seen as a matrix with ``outputs`` rows."""
         return self.inputs // self.groups * self.taps
 
-    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Runs the layer's operation with any weight of its shape."""
+    def apply(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Runs the layer's operation with any weight of its shape; norm layers also without."""
         if self.kind == "layer_norm":
             return functional.layer_norm(x, (self.outputs,), weight, bias, self.eps)
         if self.kind == "group_norm":
             return functional.group_norm(x, self.groups, weight, bias, self.eps)
+        assert weight is not None
         if self.kind == "linear":
             return functional.linear(x, weight, bias)
         return functional.conv2d(
@@ -219,6 +221,20 @@ class Adapter(nn.Module, ABC):
         return y + factor * change
 
 
+def own_forward(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Returns the layer's forward without any adapter."""
+    return MethodType(type(layer).forward, layer)
+
+
+def is_wide(*dtypes: torch.dtype) -> bool:
+    """Says whether all are one precision that holds a weight and a small update in one number.
+
+    In bfloat16 a weight swallows updates below half a percent of itself, so whatever is small has
+    to be worked out beside it there.
+    """
+    return set(dtypes) in ({torch.float32}, {torch.float64})
+
+
 def owns(base: Callable[[Tensor], Tensor], layer: nn.Module) -> bool:
     """Says whether ``base`` is the layer's own forward, with no other adapter in between."""
     return getattr(base, "__self__", None) is layer
@@ -250,14 +266,23 @@ def take(tensors: Mapping[str, Tensor], suffix: str, shape: tuple[int, ...]) -> 
     """Returns one tensor of a file, reshaped to the adapter's own form.
 
     Raises:
-        ValueError: it is missing or does not have that many elements.
+        ValueError: it is missing or has another shape, its kernel's axes aside.
     """
     tensor = tensors.get(suffix)
     if tensor is None:
         raise ValueError(f"{suffix} is missing")
-    if tensor.numel() != torch.Size(shape).numel():
+    if _flat(tuple(tensor.shape), len(shape)) != shape:
         raise ValueError(f"{suffix} has shape {tuple(tensor.shape)}, expected {shape}")
     return tensor.reshape(shape).float()
+
+
+def _flat(shape: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """Returns a file's shape as an adapter holds it: kernels flattened, vectors of one axis."""
+    if len(shape) > axes and axes == 1:  # (1, n, 1, 1), (n, 1)
+        return (torch.Size(shape).numel(),) if max(shape) == torch.Size(shape).numel() else shape
+    if len(shape) > axes:
+        return (*shape[: axes - 1], torch.Size(shape[axes - 1 :]).numel())
+    return shape
 
 
 def _pair(value: tuple[int, ...]) -> tuple[int, int]:

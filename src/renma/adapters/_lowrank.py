@@ -14,7 +14,6 @@ Orders of computation after RunLoRA (arXiv 2312.03415).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -180,11 +179,8 @@ class LowRank(Additive):
         """Says whether x (W + B A) costs fewer operations than x W + (x A) B, and is as exact."""
         if self.spec.kind != "linear" or self._masked() or not _base.owns(base, layer):
             return False
-        weight = layer.weight
-        if not isinstance(weight, Tensor) or {x.dtype, weight.dtype} not in (
-            {torch.float32},
-            {torch.float64},
-        ):
+        weight: Any = layer.weight
+        if not _base.is_wide(x.dtype, weight.dtype):
             return False
         down, up, _ = self.factors()
         if up.requires_grad and not down.requires_grad:
@@ -218,26 +214,50 @@ class LowRank(Additive):
         strength: _base.Strength,
     ) -> Tensor:
         """Returns g o (W x + scale B A x) + b without building W'; per input: of x o g."""
-        own = MethodType(type(layer).forward, layer)  # without other adapters on the layer
-        full = self._decomposed(x, own, layer)
-        if not isinstance(strength, Tensor) and _base.owns(base, layer):
-            return full if strength == 1 else torch.lerp(base(x), full, float(strength))
-        change = full - own(x)
+        own = _base.own_forward(layer)  # without other adapters on the layer
+        alone = not isinstance(strength, Tensor) and _base.owns(base, layer)
+        if alone and strength == 1 and _base.is_wide(x.dtype):
+            return self._decomposed(x, own, layer)
+        y = base(x)
+        change = self._decomposed_change(x, y if alone else own(x), own, layer)
         factor = _base.rows(strength, change) if isinstance(strength, Tensor) else strength
-        return base(x) + factor * change
+        return y + factor * change
 
-    def _decomposed(self, x: Tensor, own: Callable[[Tensor], Tensor], layer: nn.Module) -> Tensor:
-        """Returns the layer's output with DoRA at full strength."""
+    def _layer_gain(self, x: Tensor, layer: nn.Module) -> Tensor:
+        """Returns g in the adapter's precision, shaped to multiply inputs or outputs of x."""
         assert self.magnitude is not None
         norm = self._moved_norm(_base.weight_of(layer, x.dtype))
         around = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
-        gain = self.ratio(self.magnitude, norm).to(x.dtype).reshape(-1, *around)
+        return self.ratio(self.magnitude, norm).reshape(-1, *around)
+
+    def _decomposed(self, x: Tensor, own: Callable[[Tensor], Tensor], layer: nn.Module) -> Tensor:
+        """Returns the layer's output with DoRA at full strength."""
+        gain, bias = self._layer_gain(x, layer).to(x.dtype), _base.bias_of(layer)
         if self.dora == "input":
             return self._moved(x * gain, own, layer, with_bias=True)
-        bias, full = _base.bias_of(layer), self._moved(x, own, layer, with_bias=False)
+        full = self._moved(x, own, layer, with_bias=False)
         if bias is None:
             return full * gain
-        return torch.addcmul(bias.to(x.dtype).reshape(-1, *around), full, gain)
+        return torch.addcmul(bias.to(x.dtype).reshape(gain.shape), full, gain)
+
+    def _decomposed_change(
+        self, x: Tensor, plain: Tensor, own: Callable[[Tensor], Tensor], layer: nn.Module
+    ) -> Tensor:
+        """Returns what DoRA at full strength adds to the layer's output ``plain``.
+
+        Small where DoRA has done little: g is taken less one, so nothing is rounded away.
+        """
+        gain, bias = self._layer_gain(x, layer), _base.bias_of(layer)
+        less = (gain - 1).to(x.dtype)
+        if self.dora == "input":
+            shifted = own(x * less)
+            if bias is not None:
+                shifted = shifted - bias.to(x.dtype).reshape(-1, *[1] * (gain.dim() - 1))
+            return self._beside(x * gain.to(x.dtype), shifted, 1.0)
+        if bias is not None:
+            plain = plain - bias.to(x.dtype).reshape(gain.shape)
+        low = self._beside(x, torch.zeros_like(plain), 1.0)
+        return torch.addcmul(low, plain + low, less)
 
     def _moved(
         self, x: Tensor, base: Callable[[Tensor], Tensor], layer: nn.Module, *, with_bias: bool

@@ -29,8 +29,8 @@ class Adapter(Additive):
             dropout=config.dropout,
             module_dropout=config.module_dropout,
         )
-        columns = 1 if spec.is_norm else spec.columns
-        self.diff = nn.Parameter(torch.zeros(spec.outputs, columns))
+        shape = (spec.outputs,) if spec.is_norm else (spec.outputs, spec.columns)
+        self.diff = nn.Parameter(torch.zeros(shape))
         if config.bias:
             self.diff_b = nn.Parameter(torch.zeros(spec.outputs))
 
@@ -49,10 +49,21 @@ class Adapter(Additive):
         layer: nn.Module,
         strength: _base.Strength = 1.0,
     ) -> Tensor:
-        """Returns the layer's output with the difference; norm layers run once as they are."""
-        if self.spec.is_norm and not self.left_out(self.module_dropout):
-            return _base.Adapter.run(self, x, base, layer, strength)
-        return super().run(x, base, layer, strength)
+        """Returns the layer's output with the difference.
+
+        Of a norm layer the difference acts beside its own weight, which would swallow small ones
+        in low precision.
+        """
+        if not self.spec.is_norm:
+            return super().run(x, base, layer, strength)
+        y = base(x)
+        if self.left_out(self.module_dropout):
+            return y
+        around = [1] * (x.dim() - 2) if self.spec.kind == "group_norm" else []
+        change = self.spec.apply(x, None, None) * self.diff.to(x.dtype).reshape(-1, *around)
+        if self.diff_b is not None:
+            change = change + self.diff_b.to(x.dtype).reshape(-1, *around)
+        return y + (_base.rows(strength, y) if isinstance(strength, Tensor) else strength) * change
 
     def scalable(self) -> list[nn.Parameter]:
         """Returns the difference."""

@@ -68,25 +68,30 @@ class Adapter(_base.Adapter):
         layer: nn.Module,
         strength: _base.Strength = 1.0,
     ) -> Tensor:
-        """Returns the output with scaled channels; no weight is built."""
+        """Returns the output with scaled channels; no weight is built.
+
+        What the factors add is worked out beside the layer's own output: in low precision 1 + w
+        would be 1.
+        """
         if self.left_out(self.module_dropout):
             return base(x)
         if not isinstance(strength, Tensor) and strength == 0:
             return base(x)
-        if not _base.owns(base, layer):
-            return super().run(x, base, layer, strength)
         around = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
         factor = self.weight.to(x.dtype).reshape(-1, *around)
-        factor = (
-            1 + (_base.rows(strength, x) if isinstance(strength, Tensor) else strength) * factor
-        )
+        if self.on_input and _base.owns(base, layer) and _base.is_wide(x.dtype):
+            share = _base.rows(strength, x) if isinstance(strength, Tensor) else strength
+            return base(x * (1 + share * factor))
+        y, bias = base(x), _base.bias_of(layer)
+        if bias is not None:
+            bias = bias.to(x.dtype).reshape(-1, *around)
         if self.on_input:
-            return base(x * factor)
-        bias = None if self.scales_bias else _base.bias_of(layer)
-        if bias is None:
-            return base(x) * factor
-        bias = bias.to(x.dtype).reshape(-1, *around)
-        return (base(x) - bias) * factor + bias
+            change = _base.own_forward(layer)(x * factor)
+            change = change if bias is None else change - bias
+        else:
+            plain = y if _base.owns(base, layer) else _base.own_forward(layer)(x)
+            change = (plain if self.scales_bias or bias is None else plain - bias) * factor
+        return y + (_base.rows(strength, y) if isinstance(strength, Tensor) else strength) * change
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns weight (l - 1), on_input, and bias_scaled where the bias is scaled too."""

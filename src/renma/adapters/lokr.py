@@ -154,11 +154,9 @@ class Adapter(Additive):
             return super().run(x, base, layer, strength)
         if strength == 0 or self.left_out(self.module_dropout):
             return base(x)
-        weight, bias = layer.weight, _base.bias_of(layer)
-        whole = _base.owns(base, layer) and {x.dtype, weight.dtype} in (
-            {torch.float32},
-            {torch.float64},
-        )
+        weight: Any = layer.weight
+        bias = _base.bias_of(layer)
+        whole = _base.owns(base, layer) and _base.is_wide(x.dtype, weight.dtype)
         factor = self.scale * strength
         if whole:
             return _Kron.apply(x, weight, bias, factor, *self.parts())
@@ -173,7 +171,7 @@ class Adapter(Additive):
             return None
         first = self.w1_a @ self.w1_b if s.rank1 else self.w1
         up = torch.kron(first, self.w2_a) * self.scale
-        down = torch.kron(torch.eye(s.in1, dtype=first.dtype), self.w2_b)
+        down = torch.kron(torch.eye(s.in1, dtype=first.dtype, device=first.device), self.w2_b)
         return up.detach(), down.detach()
 
     def scalable(self) -> list[nn.Parameter]:

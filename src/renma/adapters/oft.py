@@ -54,18 +54,24 @@ class Adapter(_base.Adapter):
         one = torch.eye(skew.shape[-1], dtype=skew.dtype, device=skew.device)
         return torch.linalg.solve(one - skew, one + skew, left=False)
 
-    def turned(self, rows: Tensor) -> Tensor:
-        """Returns (outputs, ...) rows turned block by block, and rescaled if a file says so."""
-        turns = self.rotations().to(rows.dtype)
-        flat = rows.reshape(rows.shape[0], -1)
+    def change(self, rows: Tensor) -> Tensor:
+        """Returns what turning adds to (outputs, ...) rows, rescaled if a file says so.
+
+        R less one is small where little was learnt, so nothing is rounded away.
+        """
+        turns, flat = self.rotations(), rows.reshape(rows.shape[0], -1)
+        one = torch.eye(turns.shape[-1], dtype=turns.dtype, device=turns.device)
         if turns.dim() == 4:
-            for stage, turn in enumerate(turns):
-                flat = _butterfly(flat, turn, stage)
+            turned = flat
+            for stage, turn in enumerate(turns.to(rows.dtype)):
+                turned = _butterfly(turned, turn, stage)
+            added = turned - flat
         else:
-            flat = _by_block(flat, turns)
+            added = _by_block(flat, (turns - one).to(rows.dtype))
         if self.rescale is not None:
-            flat = flat * self.rescale.to(rows.dtype)[:, None]
-        return flat.reshape(rows.shape)
+            scale = self.rescale[:, None]
+            added = added * scale.to(rows.dtype) + flat * (scale - 1).to(rows.dtype)
+        return added.reshape(rows.shape)
 
     def apply_weight(
         self, weight: Tensor, bias: Tensor | None, strength: float = 1.0
@@ -74,7 +80,7 @@ class Adapter(_base.Adapter):
         if strength == 0:
             return weight, bias
         wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-        return (wide + strength * (self.turned(wide) - wide)).to(weight.dtype), bias
+        return (wide + strength * self.change(wide)).to(weight.dtype), bias
 
     def run(
         self,
@@ -88,19 +94,17 @@ class Adapter(_base.Adapter):
             return base(x)
         if self.left_out(self.module_dropout):
             return base(x)
-        # outputs of a grouped convolution see other inputs: turned weights are not turned outputs
-        if self.spec.groups > 1 or not _base.owns(base, layer):
+        if self.spec.groups > 1:
+            # outputs of a group see other inputs: turned weights are not turned outputs
             return super().run(x, base, layer, strength)
+        y, bias = base(x), _base.bias_of(layer)
+        plain = y if _base.owns(base, layer) else _base.own_forward(layer)(x)
         axis = 1 if self.spec.kind == "conv2d" else -1
-        bias, plain = _base.bias_of(layer), base(x)
-        around = [1] * (x.dim() - 2) if axis == 1 else []
         if bias is not None:
-            bias = bias.to(x.dtype).reshape(-1, *around)
-            plain = plain - bias
-        change = self.turned(plain.movedim(axis, 0)).movedim(0, axis) - plain
-        factor = _base.rows(strength, change) if isinstance(strength, Tensor) else strength
-        y = plain + factor * change
-        return y if bias is None else y + bias
+            around = [1] * (x.dim() - 2) if axis == 1 else []
+            plain = plain - bias.to(x.dtype).reshape(-1, *around)
+        change = self.change(plain.movedim(axis, 0)).movedim(0, axis)
+        return y + (_base.rows(strength, y) if isinstance(strength, Tensor) else strength) * change
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns oft_blocks, alpha (the constraint), and rescale where a file had it."""

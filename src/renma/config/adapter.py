@@ -55,6 +55,27 @@ class _Ranked(AdapterSection):
     """Share of the low-rank activations (or of the update's output) left out in a step."""
 
 
+class Paired(_Ranked):
+    """Algorithms with a factor that starts at zero, which LoRA+ trains faster."""
+
+    lr_ratio: float = opt(1.0, "advanced", kohya="loraplus_lr_ratio", gt=0)
+    """LoRA+: learning rate of the factor that starts at zero (B in LoRA) is this many times that of
+    the others (arXiv 2402.12354; 16 is usual)."""
+    unet_lr_ratio: float | None = opt(
+        None, "advanced", kohya="loraplus_unet_lr_ratio", gt=0, strict=True
+    )
+    """LoRA+ ratio of the U-Net alone."""
+    text_encoder_lr_ratio: float | None = opt(
+        None, "advanced", kohya="loraplus_text_encoder_lr_ratio", gt=0, strict=True
+    )
+    """LoRA+ ratio of the text encoder alone."""
+
+    def ratio(self, part: str) -> float:
+        """Returns LoRA+'s ratio for `unet` or `text_encoder`."""
+        own = self.unet_lr_ratio if part == "unet" else self.text_encoder_lr_ratio
+        return self.lr_ratio if own is None else own
+
+
 class _Decomposed(_Ranked):
     """Algorithms that build an update, which DoRA can split into magnitude and direction."""
 
@@ -80,7 +101,7 @@ class _Cored(_Factored):
     """3x3 convolutions as 1x1, small 3x3 core, 1x1 (LoCon's "cp" form); smaller files."""
 
 
-class Lora(_Cored):
+class Lora(Paired, _Cored):
     """LoRA: W + (alpha / rank) B A (arXiv 2106.09685)."""
 
     algo: Literal["lora"] = "lora"
@@ -88,26 +109,11 @@ class Lora(_Cored):
     start: Literal["kaiming", "gaussian", "pissa", "olora"] = opt("kaiming", "expert")
     """Start of the factors: random, or from the weight itself (PiSSA arXiv 2404.02948, OLoRA
     arXiv 2406.01775; the file then holds the difference, twice the rank)."""
-    lr_ratio: float = opt(1.0, "advanced", kohya="loraplus_lr_ratio", gt=0)
-    """LoRA+: learning rate of B is this many times that of A (arXiv 2402.12354; 16 is usual)."""
-    unet_lr_ratio: float | None = opt(
-        None, "advanced", kohya="loraplus_unet_lr_ratio", gt=0, strict=True
-    )
-    """LoRA+ ratio of the U-Net alone."""
-    text_encoder_lr_ratio: float | None = opt(
-        None, "advanced", kohya="loraplus_text_encoder_lr_ratio", gt=0, strict=True
-    )
-    """LoRA+ ratio of the text encoder alone."""
     min_timestep_rank: int | None = opt(None, "expert", ge=1, strict=True)
     """T-LoRA: ranks that still learn at the noisiest timestep; more do as noise falls (arXiv
     2507.05964). The file is plain LoRA: programs use all ranks at every timestep."""
     timestep_rank_power: float = opt(1.0, "expert", gt=0)
     """T-LoRA: how fast ranks come in: share ((T - t) / T) to this power."""
-
-    def ratio(self, part: str) -> float:
-        """Returns LoRA+'s ratio for `unet` or `text_encoder`."""
-        own = self.unet_lr_ratio if part == "unet" else self.text_encoder_lr_ratio
-        return self.lr_ratio if own is None else own
 
     @model_validator(mode="after")
     def _starts_alone(self) -> Lora:
@@ -131,7 +137,7 @@ class LoraFA(_Cored):
     """Adapter algorithm."""
 
 
-class DyLora(_Factored):
+class DyLora(Paired, _Factored):
     """DyLoRA: many ranks trained at once; `renma file cut` takes any of them (arXiv 2210.07558)."""
 
     algo: Literal["dylora"] = "dylora"
@@ -148,7 +154,7 @@ class DyLora(_Factored):
         return self
 
 
-class LoHa(_Decomposed):
+class LoHa(Paired, _Decomposed):
     """LoHa: product, element by element, of two low-rank products (FedPara, arXiv 2108.06098)."""
 
     algo: Literal["loha"] = "loha"
@@ -159,7 +165,7 @@ class LoHa(_Decomposed):
     """3x3 convolutions with small 3x3 cores."""
 
 
-class LoKr(_Decomposed):
+class LoKr(Paired, _Decomposed):
     """LoKr: Kronecker product of a small and a low-rank matrix (arXiv 2309.14859)."""
 
     algo: Literal["lokr"] = "lokr"
@@ -219,7 +225,7 @@ class Full(AdapterSection):
     """Updates longer than this are shortened to it (0 = never)."""
 
 
-class GLora(_Ranked):
+class GLora(Paired):
     """GLoRA as LyCORIS has it: W + (alpha / rank) (W A + B), both low-rank (arXiv 2306.07967)."""
 
     algo: Literal["glora"] = "glora"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from renma.adapters._base import Adapter
 from renma.config.adapter import AdapterSection
 from renma.config.blocks import factors
 from renma.config.layer_table import is_sdxl
@@ -69,16 +71,36 @@ def begin(
     network = Network.fresh(family, config, seed, parts, base)
     for name, tensors in layers.items():
         if name in network.members:
-            try:
-                network.members[name].adapter.load_tensors(tensors)
-            except ValueError as error:
-                raise UserError(
-                    f"'{name}' does not fit the options in [adapter]: {error}",
-                    where=path,
-                    remedy="start.ranks_from_file = true takes ranks and alphas from the file.",
-                ) from None
+            _continue(network.members[name].adapter, tensors, name, path)
     _tell(set(layers) - set(network.members), set(network.members) - set(layers), path, report)
     return network
+
+
+def _continue(adapter: Adapter, tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> None:
+    """Lets an adapter go on from a file's tensors; every one of them must have its place.
+
+    Raises:
+        UserError: it is another algorithm, form or size.
+    """
+    missing = _forms(tensors) ^ _forms(adapter.tensors())
+    try:
+        if missing:
+            kinds = sorted(missing)
+            raise ValueError(f"{', '.join(kinds)} stands on one side only")
+        if "on_input" in tensors and int(tensors["on_input"]) != int(adapter.tensors()["on_input"]):
+            raise ValueError("the other side of the layer is scaled")
+        adapter.load_tensors(tensors)
+    except ValueError as error:
+        raise UserError(
+            f"'{name}' does not fit the options in [adapter]: {error}",
+            where=path,
+            remedy="start.ranks_from_file = true takes algorithm, ranks and alphas from the file.",
+        ) from None
+
+
+def _forms(tensors: Mapping[str, torch.Tensor]) -> set[str]:
+    """Returns the suffixes that tell the algorithm and its form; marks and alpha are no form."""
+    return set(tensors) - {"alpha", "bias_scaled"}
 
 
 def _like_file(

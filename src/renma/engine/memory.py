@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,10 @@ def peak_mib() -> float | None:
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     if sys.platform == "win32":
         return None
+    status = Path("/proc/self/status")
+    if status.exists():  # a process inherits ru_maxrss from the one that started it, this not
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return round(int(found[1]) / 2**10, 1) if found else None
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from renma import adapters
 from renma.adapters._base import Adapter, LayerSpec, Strength, weight_of
-from renma.config.adapter import AdapterSection, DyLora, Lora
+from renma.config.adapter import AdapterSection, DyLora, Paired
 from renma.config.layer_table import choose
 from renma.core import keyed
 from renma.core.errors import UserError
@@ -222,7 +222,7 @@ class Network:
         Factors come from block weights, and from LoRA+ for the factor that starts at zero.
         """
         found: dict[float, list[nn.Parameter]] = {}
-        ratio = config.ratio(part) if isinstance(config, Lora) else 1.0
+        ratio = config.ratio(part) if isinstance(config, Paired) else 1.0
         for member in self.members.values():
             if member.part != part:
                 continue
@@ -262,10 +262,22 @@ class Network:
         return {name: dict(m.adapter.state_dict()) for name, m in self.members.items()}
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Takes the weights of :meth:`state` back."""
-        assert state.keys() == self.members.keys()
-        for name, member in self.members.items():
-            member.adapter.load_state_dict(state[name])
+        """Takes the weights of :meth:`state` back.
+
+        Raises:
+            UserError: they belong to other layers or sizes.
+        """
+        try:
+            if state.keys() != self.members.keys():
+                raise ValueError("other layers are trained now than when it was saved")
+            for name, member in self.members.items():
+                member.adapter.load_state_dict(state[name])
+        except (ValueError, RuntimeError) as error:
+            text = str(error).splitlines()[0]
+            raise UserError(
+                f"the saved state does not fit this run: {text}",
+                remedy="Put changed options and files back, or start a new run.",
+            ) from None
 
 
 _DROPOUTS = ("dropout", "rank_dropout", "module_dropout")

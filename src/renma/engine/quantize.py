@@ -52,6 +52,13 @@ class QuantizedLinear(nn.Linear):
             weight = bnb.dequantize_4bit(packed, self.state)
         return weight.reshape(self.shape).to(dtype)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> QuantizedLinear:
+        """Moves the scales together with the codes; neither changes its precision."""
+        device = fn(torch.empty(0, device=self.weight.device)).device
+        super()._apply(lambda t: t.to(device), recurse)
+        self.state.to(device)
+        return self
+
     def stored_bytes(self) -> int:
         """Returns the bytes of codes and scales."""
         state: Any = self.state

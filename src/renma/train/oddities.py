@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from renma.config import Run
-from renma.config.adapter import IA3, LoKr, _Ranked, stored_alpha
+from renma.config.adapter import IA3, LoKr, Lora, _Ranked, stored_alpha
 from renma.config.blocks import cut_lists
 from renma.config.layer_table import Choice, is_sdxl
 from renma.config.optimizer import Prodigy
@@ -46,6 +46,16 @@ def _scales(run: Run, chosen: Sequence[Choice]) -> Iterator[str]:
     given = adapter.model_fields_set & {"rank", "alpha"}
     if isinstance(adapter, LoKr) and adapter.full_matrix and given:
         yield f"adapter.{', '.join(sorted(given))} have no effect: full_matrix is true."
+    if isinstance(adapter, LoKr) and adapter.full_matrix:
+        dead = ("rank_dropout", "decompose_both", "rank_stabilized")
+        for name in (n for n in dead if getattr(adapter, n)):
+            yield f"adapter.{name} has no effect: full_matrix is true."
+    if isinstance(adapter, Lora):
+        if adapter.timestep_rank_power != 1 and adapter.min_timestep_rank is None:
+            yield "adapter.timestep_rank_power has no effect: min_timestep_rank is not set."
+        least = adapter.min_timestep_rank or 0
+        if least >= max((getattr(own, "rank", 0) for _, own, _ in chosen), default=0) > 0:
+            yield f"adapter.min_timestep_rank = {least} has no effect: no layer has more ranks."
     if "dora_norm_gradient" in adapter.model_fields_set and adapter.model_dump()["dora"] == "off":
         yield "adapter.dora_norm_gradient has no effect: dora is off."
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from renma.config import Run, costs, layer_table
 from renma.config import estimate as arithmetic
-from renma.config.adapter import AdapterSection, Lora
+from renma.config.adapter import AdapterSection, Paired
 from renma.config.layer_table import Choice
 from renma.config.prompts import prompts
 from renma.core.errors import UserError
@@ -24,6 +24,7 @@ from renma.data.summary import summarise
 from renma.families._sd1_facts import problem
 from renma.formats.diffusers_folder import read_json, weight_file
 from renma.formats.safetensors import read_header
+from renma.train import start_plan
 from renma.train.oddities import adapter_oddities, oddities
 
 _GUESS_GFLOPS_PER_CORE = 35.0
@@ -80,7 +81,6 @@ def prepare(run: Run, base: Path) -> Prepared:
         UserError: anything that would stop the run later.
     """
     _check_rates(run)
-    _check_start(run, base)
     prompts(run.sample, base)
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
@@ -95,12 +95,18 @@ def prepare(run: Run, base: Path) -> Prepared:
     steps = total_steps(run, order)
     stand = footing(run, model, order)
     chosen = trained_layers(run, run.adapter, stand.table, base)
+    start_plan.check(run, base, stand.table)
     _check_groups(run, chosen)
     plan, flops = _costs(run, scan, order, model, steps)
     plan["parameters"] = sum(arithmetic.numbers(slot, own) for slot, own, _ in chosen)
     plan["file_bytes"] = arithmetic.file_bytes(chosen, run.output.precision)
+    if run.start.ranks_from_file:
+        count = start_plan.trained_numbers(run, base, trained_parts(run))
+        plan["parameters"] = count
+        plan["file_bytes"] = count * (4 if run.output.precision == "fp32" else 2)
     plan["memory_mib"] = round(costs.memory(chosen, stand).total)
     strange = (*oddities(run, scan.sets, steps), *adapter_oddities(run, chosen))
+    strange += tuple(start_plan.overruled(run))
     odd = (*scan.warnings, *summary.get("warnings", ()), *strange)
     return Prepared(Plan(**plan, warnings=odd), scan, order, summary, flops, stand)
 
@@ -153,7 +159,7 @@ def _check_groups(run: Run, chosen: Sequence[Choice]) -> None:
         return
     adapter = run.adapter
     ratios = {1.0}
-    if isinstance(adapter, Lora):
+    if isinstance(adapter, Paired):
         ratios = {adapter.ratio(part) for part in trained_parts(run)}
     if len({rate for _, _, rate in chosen}) > 1 or ratios != {1.0}:
         raise UserError(
@@ -162,17 +168,6 @@ def _check_groups(run: Run, chosen: Sequence[Choice]) -> None:
             where="adapter.blocks" if ratios == {1.0} else "adapter.lr_ratio",
             remedy="Use optimizer.name = 'adamw', or leave them out.",
         )
-
-
-def _check_start(run: Run, base: Path) -> None:
-    """Looks into the files that training begins from.
-
-    Raises:
-        UserError: one is missing or no safetensors file.
-    """
-    for name in (run.start.weights, *run.start.base_weights):
-        if name:
-            read_header(base / name)
 
 
 def remember_speed(flops: float, seconds: float, precision: str) -> None:

@@ -73,7 +73,7 @@ def _minimal(run: Run, family: Family, network: Network) -> dict[str, str]:
         "ss_v2": "False",
         "ss_base_model_version": family.base_version,
         **_network_facts(run.adapter),
-        **(_in_force(network) if run.start.weights else {}),
+        **(_in_force(network, run.start.ranks_from_file) if run.start.weights else {}),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{family.architecture}/lora",
         "modelspec.implementation": "diffusers",
@@ -118,14 +118,24 @@ def _network_facts(adapter: AdapterSection) -> dict[str, str]:
     }
 
 
-def _in_force(network: Network) -> dict[str, str]:
-    """Returns rank and alpha of a network that began with a file's own."""
-    adapters: list[Any] = [member.adapter for member in network.members.values()]
-    pairs = {(a.rank, a.rank * a.scale) for a in adapters if hasattr(a, "scale")}
-    if not pairs:
-        return {}
+def _in_force(network: Network, all_of_it: bool) -> dict[str, str]:
+    """Returns algorithm, rank and alpha of a network that began with a file's own."""
+    found: list[Any] = [member.adapter for member in network.members.values()]
+    pairs = {(a.rank, a.rank * a.scale) for a in found if hasattr(a, "scale")}
     rank, alpha = pairs.pop() if len(pairs) == 1 else ("Dynamic", "Dynamic")
-    return {"ss_network_dim": str(rank), "ss_network_alpha": str(alpha)}
+    facts = {"ss_network_dim": str(rank), "ss_network_alpha": str(alpha)} if found else {}
+    if not all_of_it:
+        return facts
+    algorithms = {type(adapter).__module__.rpartition(".")[2] for adapter in found}
+    dora = any(getattr(adapter, "magnitude", None) is not None for adapter in found)
+    if len(algorithms) == 1 and algorithms <= _KOHYA.keys() and not dora:
+        return facts | {"ss_network_module": _KOHYA[algorithms.pop()], "ss_network_args": "{}"}
+    names = ", ".join(sorted(_LYCORIS.get(name, name) for name in algorithms))
+    arguments = {"algo": names} | ({"dora_wd": "True"} if dora else {})
+    return facts | {
+        "ss_network_module": "lycoris.kohya",
+        "ss_network_args": json.dumps(arguments),
+    }
 
 
 def _full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> dict[str, str]:
