@@ -258,7 +258,7 @@ def picture(work: Path, names: list[str], target: Path) -> None:
         labels.append(KINDS[name].title if name else "base model")
     heads = [label for label, _, count in PROMPTS for _ in range(count)]
     page = sheet(rows, row_labels=labels, column_labels=heads, cell=CELL)
-    page.save(target, quality=86, optimize=True)
+    page.save(target, quality=72, optimize=True)
 
 
 def markdown(table: dict[str, Any]) -> str:

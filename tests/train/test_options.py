@@ -253,3 +253,18 @@ def test_options_of_adapters_without_effect_are_named(project: Path):
     assert "min_timestep_rank" not in warned("adapter={min_timestep_rank=2}")
     whole = "adapter={algo='lokr',full_matrix=true,rank_dropout=0.1,decompose_both=true}"
     assert "rank_dropout has no effect: full_matrix" in warned(whole)
+
+
+def test_the_run_toml_of_a_folder_is_not_called_odd(project: Path):
+    """It has every option written out, which nobody chose."""
+    from renma.config import dump, load_run
+    from renma.train.folder import with_places
+    from renma.train.plan import prepare
+
+    first = _checked(project)
+    run = load_run(project / "run.toml")
+    datasets = tuple(scanned.dataset for scanned in first.scan.sets)
+
+    (project / "complete.toml").write_text(dump(with_places(run, project, datasets)))
+    again = prepare(load_run(project / "complete.toml"), project)
+    assert again.plan.warnings == first.plan.warnings

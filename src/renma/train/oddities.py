@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from renma.config import Run
+from renma.config._base import Section
 from renma.config.adapter import IA3, LoKr, Lora, _Ranked, stored_alpha
 from renma.config.blocks import cut_lists
 from renma.config.layer_table import Choice, is_sdxl
@@ -31,6 +32,19 @@ def adapter_oddities(run: Run, chosen: Sequence[Choice]) -> tuple[str, ...]:
     return (*_scales(run, chosen), *_convolutions(run, chosen), *_layers(run), *cut)
 
 
+def given(section: Section) -> set[str]:
+    """Returns the options that somebody chose: set, and not to what they are anyway.
+
+    The run.toml in a run's folder has every option written out.
+    """
+    fields = type(section).model_fields
+    return {
+        name
+        for name in section.model_fields_set
+        if getattr(section, name) != fields[name].get_default(call_default_factory=True)
+    }
+
+
 def _scales(run: Run, chosen: Sequence[Choice]) -> Iterator[str]:
     strongest = max(
         (
@@ -43,9 +57,9 @@ def _scales(run: Run, chosen: Sequence[Choice]) -> Iterator[str]:
     if strongest > 4:
         yield f"adapter: alpha / rank = {strongest:g} is a strong scale."
     adapter = run.adapter
-    given = adapter.model_fields_set & {"rank", "alpha"}
-    if isinstance(adapter, LoKr) and adapter.full_matrix and given:
-        yield f"adapter.{', '.join(sorted(given))} have no effect: full_matrix is true."
+    dead = given(adapter) & {"rank", "alpha"}
+    if isinstance(adapter, LoKr) and adapter.full_matrix and dead:
+        yield f"adapter.{', '.join(sorted(dead))} have no effect: full_matrix is true."
     if isinstance(adapter, LoKr) and adapter.full_matrix:
         dead = ("rank_dropout", "decompose_both", "rank_stabilized")
         for name in (n for n in dead if getattr(adapter, n)):
@@ -56,7 +70,7 @@ def _scales(run: Run, chosen: Sequence[Choice]) -> Iterator[str]:
         least = adapter.min_timestep_rank or 0
         if least >= max((getattr(own, "rank", 0) for _, own, _ in chosen), default=0) > 0:
             yield f"adapter.min_timestep_rank = {least} has no effect: no layer has more ranks."
-    if "dora_norm_gradient" in adapter.model_fields_set and adapter.model_dump()["dora"] == "off":
+    if "dora_norm_gradient" in given(adapter) and adapter.model_dump()["dora"] == "off":
         yield "adapter.dora_norm_gradient has no effect: dora is off."
 
 
@@ -64,25 +78,23 @@ def _convolutions(run: Run, chosen: Sequence[Choice]) -> Iterator[str]:
     adapter = run.adapter
     if any(slot.conv3x3 for slot, _, _ in chosen) or adapter.targets.preset_file:
         return
-    given = adapter.model_fields_set & {"conv_rank", "conv_alpha", "tucker"}
-    given |= {
-        f"blocks.{n}" for n in adapter.blocks.model_fields_set & {"conv_ranks", "conv_alphas"}
-    }
-    for name in sorted(given):
+    dead = given(adapter) & {"conv_rank", "conv_alpha", "tucker"}
+    dead |= {f"blocks.{n}" for n in given(adapter.blocks) & {"conv_ranks", "conv_alphas"}}
+    for name in sorted(dead):
         yield f"adapter.{name} has no effect: no 3x3 convolution is trained (targets.preset)."
 
 
 def _layers(run: Run) -> Iterator[str]:
     adapter, targets = run.adapter, run.adapter.targets
-    if adapter.blocks.model_fields_set and "unet" not in _trained(run):
+    if given(adapter.blocks) and "unet" not in _trained(run):
         yield "adapter.blocks has no effect: the U-Net is not trained."
-    if "preset" in targets.model_fields_set and targets.preset_file:
+    if "preset" in given(targets) and targets.preset_file:
         yield "adapter.targets.preset has no effect: preset_file decides."
-    if "on_input" in targets.model_fields_set and not isinstance(adapter, IA3):
+    if "on_input" in given(targets) and not isinstance(adapter, IA3):
         yield "adapter.targets.on_input has no effect: only (IA)3 scales inputs."
     parts = {"unet_lr_ratio": "unet", "text_encoder_lr_ratio": "text_encoder"}
     for name, part in parts.items():
-        if name in adapter.model_fields_set and part not in _trained(run):
+        if name in given(adapter) and part not in _trained(run):
             yield f"adapter.{name} has no effect: the {part} is not trained."
 
 
@@ -127,7 +139,11 @@ def _captions(sets: Sequence[ScannedSet], named: bool) -> Iterator[str]:
             if subset.keep_tokens and not tags_move:
                 yield f"keep_tokens has no effect in {subset.image_dir}: captions are not shuffled."
             captioned = [i.captioned for i in scanned.items if i.subset == subset]
-            if named and subset.class_tokens and captioned and all(captioned):
+            # a class that the folder's own name tells is nobody's option
+            chosen = subset.class_tokens and not subset.image_dir.endswith(
+                f"_{subset.class_tokens}"
+            )
+            if named and chosen and captioned and all(captioned):
                 yield (
                     f"class_tokens '{subset.class_tokens}' have no effect in {subset.image_dir}: "
                     "every picture has a caption."

@@ -14,6 +14,7 @@ from renma.config import Run
 from renma.config.layer_table import Slot
 from renma.core.errors import UserError
 from renma.formats.safetensors import read_header
+from renma.train.oddities import given
 
 Layers = dict[str, dict[str, tuple[int, ...]]]
 """Layer key to suffix to shape."""
@@ -66,10 +67,10 @@ def overruled(run: Run) -> list[str]:
     """Returns a line if options of [adapter] have no effect because a file decides."""
     if not run.start.ranks_from_file:
         return []
-    given = sorted(run.adapter.model_fields_set - _KEPT)
-    if not given:
+    dead = sorted(given(run.adapter) - _KEPT)
+    if not dead:
         return []
-    return [f"adapter.{', '.join(given)} have no effect: start.ranks_from_file is true."]
+    return [f"adapter.{', '.join(dead)} have no effect: start.ranks_from_file is true."]
 
 
 def _layers(path: Path) -> Layers:
