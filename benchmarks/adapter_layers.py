@@ -306,7 +306,7 @@ def limits(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         rankless = row["algo"] in RANKLESS and here[:2] == AT[:2]
         if row["algo"] in LIMITS and (here == AT or rankless):
             flops, limit = row["subjects"]["renma"]["flops"], LIMITS[row["algo"]]
-            kept = round(flops, 2) <= limit
+            kept = flops <= limit
             cell = f"{row['algo']} {row['precision']}"
             found.append({"cell": cell, "flops": flops, "limit": limit, "kept": kept})
     return found
