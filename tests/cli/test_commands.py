@@ -178,3 +178,16 @@ def test_python_dash_m_and_a_reader_that_leaves_early():
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_has_enough_is_no_failure(tmp_path: Path):
+    """`renma plan layers ... | head -1` ends with 0 on both sides."""
+    (tmp_path / "run.toml").write_text("[data]\ntrain_folder = 'train'\n")
+    code = "import sys; from renma.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "plan", "layers", str(tmp_path / "run.toml"), "--each"]
+    writer = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert writer.stdout and writer.stderr
+    writer.stdout.close()  # nobody reads
+    error = writer.stderr.read()
+    writer.stderr.close()
+    assert writer.wait() == 0, error

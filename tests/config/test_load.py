@@ -17,7 +17,7 @@ MISTAKES = {
     "max_steps = 3": r":1: unknown key 'max_steps'. It belongs into \[train\]",
     '[optimizer]\nname = "prodgy"': r":2: 'optimizer.name': 'prodgy' is not one of .*Did you mean 'prodigy'",
     '[optimizer]\nname = "prodigy"\nd_cof = 2': r":3: unknown key 'optimizer.d_cof'. Did you mean 'd_coef'",
-    '[train]\nmax_steps = "many"': r":2: 'train.max_steps' = 'many': input should be a valid integer",
+    '[train]\nmax_steps = "many"': r":2: 'train.max_steps' = 'many' is no whole number",
     "[train]\nmax_steps = 0": r":2: 'train.max_steps' = 0: input should be greater than or equal to 1",
     "[optimizer]\nlearning_rate = nan": r":2: 'optimizer.learning_rate' = nan",
     '[schedule]\nname = "cosine_with_restarts"': "'schedule.num_cycles' is missing",
@@ -193,3 +193,23 @@ def test_prompt_files_say_the_same(tmp_path: Path):
     ]
     assert found[0] == found[1] == found[2]
     assert len(found[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("assignment", "answer"),
+    [
+        ("adapter.network_alpha=8", "called adapter.alpha here"),
+        ("adapter.train_norm=true", "called adapter.targets.norms here"),
+        ("up_lr_weight=sine", "called adapter.blocks.up_rates here"),
+        ("adapter.blocks.block_dims=[1]", "called adapter.blocks.ranks here"),
+        ("adapter.algo=locon", 'targets.preset = "conv"'),
+        ("adapter.targets.preset=atention", "Did you mean 'attention'"),
+        ("start.base_weights=x.safetensors", r'brackets: \["x.safetensors"\]'),
+        ("adapter={algo='dylora',rank=16,unit=3}", r"\[adapter\]: rank = 16 is not a multiple"),
+        ("adapter.tucker=1", "neither true nor false"),
+    ],
+)
+def test_names_and_habits_of_other_programs_are_answered(tmp_path: Path, assignment, answer):
+    (tmp_path / "run.toml").write_text("")
+    with pytest.raises(UserError, match=answer):
+        load_run(tmp_path / "run.toml", [assignment])

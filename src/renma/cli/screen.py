@@ -46,6 +46,14 @@ class Pace:
         return f"{speed}, {duration((total - done) / rate)} left"
 
 
+class _Pipe(Console):
+    """A console whose reader may have enough (`head`): that is no failure."""
+
+    def on_broken_pipe(self) -> None:
+        """Leaves the answer to the command line; rich would exit with 1."""
+        raise BrokenPipeError
+
+
 class Screen:
     """A report for people.
 
@@ -57,7 +65,7 @@ class Screen:
     def __init__(
         self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or _Pipe(highlight=False)
         self._clock = clock
         self._paces: dict[str, Pace] = {}
         self._done: dict[str, int] = {}

@@ -49,7 +49,7 @@ class _Ranked(AdapterSection):
     """Rank of 3x3 convolutions (default: rank); they are changed when targets name them."""
     conv_alpha: float | None = opt(None, kohya="conv_alpha", ge=0, strict=True)
     """Alpha of 3x3 convolutions (default: alpha)."""
-    rank_stabilized: bool = opt(False, "advanced")
+    rank_stabilized: bool = opt(False, "advanced", kohya="rs_lora")
     """rsLoRA: scale by alpha / sqrt(rank), so that high ranks learn as fast (arXiv 2312.03732)."""
     dropout: Chance = opt(0.0, kohya="network_dropout")
     """Share of the low-rank activations (or of the update's output) left out in a step."""
@@ -97,7 +97,7 @@ class _Factored(_Decomposed):
 class _Cored(_Factored):
     """Algorithms whose convolutions can have a small core between two 1x1 convolutions."""
 
-    tucker: bool = opt(False, "advanced")
+    tucker: bool = opt(False, "advanced", kohya="use_tucker")
     """3x3 convolutions as 1x1, small 3x3 core, 1x1 (LoCon's "cp" form); smaller files."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +17,13 @@ from renma.config._base import Section
 from renma.config.run import Run
 from renma.core.errors import UserError, did_you_mean
 
+_ALIASES = {
+    "locon": 'LoCon is algo = "lora" with targets.preset = "conv".',
+    "dora": 'DoRA is algo = "lora" with dora = "output".',
+    "lycoris": "LyCORIS' algorithms have their own names: loha, lokr, full, glora, oft ...",
+    "diag-oft": 'It is algo = "oft" here.',
+}
+"""Names that people know for what is an option of something else here."""
 Model = TypeVar("Model", bound=Section)
 Raw = dict[str, Any]
 
@@ -124,7 +133,7 @@ def _translate(
                 where=where,
                 remedy=_anew(str(path[0]), str(chosen), assignments),
             )
-        hint = _elsewhere(name, model) or did_you_mean(name, known) or _kohya(name, model)
+        hint = _elsewhere(name, model) or _kohya(name, model) or did_you_mean(name, known)
         return UserError(f"unknown key '{key}'", where=where, remedy=hint or _list(known))
     if first["type"] == "missing":
         return UserError(f"'{key}' is missing", where=where, remedy="It has no default.")
@@ -134,11 +143,39 @@ def _translate(
         return UserError(
             f"'{key}': '{tag}' is not one of {allowed}",
             where=where,
-            remedy=did_you_mean(tag, allowed.split(", ")),
+            remedy=_ALIASES.get(tag) or did_you_mean(tag, allowed.split(", ")),
         )
-    given = repr(first["input"])
-    text = first["msg"][0].lower() + first["msg"][1:]
-    return UserError(f"'{key}' = {given[:80]}: {text.removeprefix('value error, ')}", where=where)
+    return UserError(_complaint(key, first), where=where, remedy=_nearest(first))
+
+
+_NO = {
+    "int_type": "is no whole number", "int_parsing": "is no whole number",
+    "int_from_float": "is no whole number", "float_type": "is no number",
+    "float_parsing": "is no number", "bool_type": "is neither true nor false",
+    "string_type": "is no text", "tuple_type": "is no list", "dict_type": "is no table",
+}  # fmt: skip
+
+
+def _complaint(key: str, error: ErrorDetails) -> str:
+    """Returns what is wrong with a value, in the user's words."""
+    if isinstance(error["input"], dict):  # a rule about several keys of a section
+        return f"[{key}]: {error['msg'].removeprefix('Value error, ')}"
+    given = f"'{key}' = {error['input']!r:.80}"
+    if error["type"] in _NO:
+        return f"{given} {_NO[error['type']]}"
+    text = error["msg"][0].lower() + error["msg"][1:]
+    return f"{given}: {text.removeprefix('value error, ')}"
+
+
+def _nearest(error: ErrorDetails) -> str:
+    """Returns how to write a value that nearly is one."""
+    given = error["input"]
+    if error["type"] == "tuple_type" and isinstance(given, str | int | float):
+        return f"Put it into brackets: [{json.dumps(given, ensure_ascii=False)}]."
+    if error["type"] == "literal_error" and isinstance(given, str):
+        expected = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
+        return did_you_mean(given, expected)
+    return ""
 
 
 def _where(path: list[Any], source: Path | str, assignments: tuple[str, ...]) -> str:
@@ -250,12 +287,19 @@ def _kohya(key: str, model: type[Section]) -> str:
     """Says what an option of sd-scripts is called here."""
     if key in ("general", "datasets"):
         return "A data set file of sd-scripts is given with --dataset-config."
-    for section in model.model_fields:
-        for part in _submodels(model, section):
-            for name, field in part.model_fields.items():
-                extra = field.json_schema_extra
-                if isinstance(extra, dict) and extra.get("kohya") == key:
-                    return f"It is called {section}.{name} here."
+    place = _called(key, model, ())
+    return f"It is called {place} here." if place else ""
+
+
+def _called(key: str, model: type[BaseModel], above: tuple[str, ...]) -> str:
+    """Returns the dotted name of the option with kohya's name ``key``, here or in tables inside."""
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("kohya") == key:
+            return ".".join((*above, name))
+        for part in _submodels(model, name):
+            if found := _called(key, part, (*above, name)):
+                return found
     return ""
 
 

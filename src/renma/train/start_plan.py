@@ -42,6 +42,14 @@ def check(run: Run, base: Path, table: Iterable[Slot]) -> None:
     """
     slots = {slot.name: slot for slot in table}
     start = run.start
+    named = [("base_weights", name) for name in start.base_weights]
+    for key, name in [*named, ("weights", start.weights)]:
+        if name and not (base / name).exists():
+            raise UserError(
+                "there is no such file",
+                where=f"start.{key} = {name}",
+                remedy=f"Paths start at the folder of the run file, {base}.",
+            )
     for name in start.base_weights:
         _check_fit(_layers(base / name), slots, base / name)
     if start.weights:
