@@ -186,7 +186,8 @@ def test_a_reader_that_has_enough_is_no_failure(tmp_path: Path):
     code = "import sys; from renma.cli.app import main; sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", code, "plan", "layers", str(tmp_path / "run.toml"), "--each"]
     writer = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert writer.stdout and writer.stderr
+    assert writer.stdout is not None
+    assert writer.stderr is not None
     writer.stdout.close()  # nobody reads
     error = writer.stderr.read()
     writer.stderr.close()

@@ -252,6 +252,10 @@ def test_dora_beside_plain_lora_is_refused_for_diffusers(tmp_path: Path, weights
         ({f"{KEY}.lora_down.weight": torch.ones(0, 4)}, "no numbers"),
         ({f"{KEY}.surprise": torch.ones(2)}, "surprise"),
         ({f"{KEY}.lora_down.weight": torch.ones(2, 2), "other": torch.ones(1)}, "'other'"),
+        ({f"{KEY}.surprise": torch.ones(2)}, "file extract BASE MERGED"),
+        ({f"{KEY}.lora_up.bias": torch.ones(2)}, "a bias inside.*file extract"),
+        ({f"unet.{PATH}.lora_B.bias": torch.ones(2)}, "a bias inside.*file extract"),
+        ({"bundle_emb.cat.emb_params": torch.ones(2)}, "embeddings alone"),
         ({"unet.single_blocks.0.linear.lora_A.weight": torch.ones(2, 2)}, "single_blocks"),
         ({f"unet.{PATH}.lora_A.weight": torch.ones(2, 3), f"unet.{PATH}.lora.down.weight": torch.ones(2, 3)}, "twice"),
     ],
@@ -293,3 +297,44 @@ def test_real_files_go_there_and_back(reference: Path, tmp_path: Path):
         lora_file.write(back, lora_file.read(modern), "kohya")
         assert back.read_bytes() == kohya.read_bytes()
         assert same(file, lora_file.read(modern))
+
+
+def beside(folder: Path, config: object, name: str, metadata: dict | None = None) -> LoraFile:
+    path, (down, up) = folder / name, lora()
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    names = {f"unet.{PATH}.lora_A.weight": down.clone(), f"unet.{PATH}.lora_B.weight": up.clone()}
+    save_file(names, path, metadata)
+    return lora_file.read(path)
+
+
+def test_a_configuration_beside_another_file_is_left_alone(tmp_path: Path):
+    rank = lora()[0].shape[0]
+    fits, other = {"r": rank, "lora_alpha": 8}, {"r": rank + 1, "lora_alpha": 8}
+    patterned = {**other, "rank_pattern": {"attn1.to_q": rank}}
+    kohya = {"ss_network_alpha": "1"}
+    for config, name, metadata, used in (
+        (fits, "x.safetensors", None, True),
+        (patterned, "x.safetensors", None, True),
+        (other, "x.safetensors", None, False),
+        ({"lora_alpha": 8}, "x.safetensors", None, False),
+        (fits, "x.safetensors", kohya, False),
+        (["no configuration"], "x.safetensors", None, False),
+        (other, "adapter_model.safetensors", None, True),
+        (fits, "adapter_model-1.safetensors", kohya, True),
+    ):
+        file = beside(tmp_path, config, name, metadata)
+        assert ("alpha" in file.layers[KEY]) == used, (config, name, metadata)
+        assert bool(file.notes) == used
+        assert not used or "adapter_config.json" in file.notes[0]
+
+
+def test_a_scalar_in_a_file_is_multiplied_in(tmp_path: Path):
+    path, (down, up) = tmp_path / "x.safetensors", lora()
+    for head, a, b in ((KEY, "lora_down", "lora_up"), (f"unet.{PATH}", "lora_A", "lora_B")):
+        scalar = {f"{head}.scalar": torch.tensor(0.5)}
+        save_file({f"{head}.{a}.weight": down, f"{head}.{b}.weight": up, **scalar}, path)
+        file = lora_file.read(path)
+        assert torch.equal(file.layers[KEY]["lora_up.weight"], up / 2)
+        assert "scalar" not in file.layers[KEY]
+        lora_file.write(path, file)
+        assert torch.equal(lora_file.read(path).layers[KEY]["lora_up.weight"], up / 2)

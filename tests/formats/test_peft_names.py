@@ -147,3 +147,42 @@ def test_a_full_pair_needs_its_rank():
     assert "alpha" in canonical(pair)  # LyCORIS' file: readers ignore its alpha
     with pytest.raises(ValueError, match="rank"):
         canonical({f"base_model.model.x.{n}": t for n, t in pair.items()})
+
+
+def test_lycoris_scalar_multiplies_the_update():
+    """use_scalar's number, where a file holds it, against LyCORIS' formulas written out."""
+    g = torch.Generator().manual_seed(0)
+
+    def r(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g)
+
+    scalar, alpha = torch.tensor(0.3), torch.tensor(1.5)
+    up, down = r(6, 2), r(2, 8)
+    a1, b1, a2, b2 = r(6, 2), r(2, 8), r(6, 2), r(2, 8)
+    w1, w2, w1_a, w1_b, w2_b = r(2, 4), r(3, 2), r(2, 2), r(2, 4), r(2, 2)
+    layers = [
+        ({"lora_down.weight": down, "lora_up.weight": up}, 0.75 * up @ down),
+        ({"hada_w1_a": a1, "hada_w1_b": b1, "hada_w2_a": a2, "hada_w2_b": b2},
+         0.75 * (a1 @ b1) * (a2 @ b2)),
+        ({"lokr_w1": w1, "lokr_w2_a": w2, "lokr_w2_b": w2_b}, 0.75 * torch.kron(w1, w2 @ w2_b)),
+        ({"lokr_w1_a": w1_a, "lokr_w1_b": w1_b, "lokr_w2_a": w2, "lokr_w2_b": w2_b},
+         0.75 * torch.kron(w1_a @ w1_b, w2 @ w2_b)),
+    ]  # fmt: skip
+    for row, update in layers:
+        held = {**row, "alpha": alpha, "scalar": scalar}
+        found, _ = renma.merged_weight(torch.zeros(6, 8), None, held)
+        assert torch.allclose(found, 0.3 * update, atol=1e-6)
+        assert "scalar" in held, "the caller's layer is not changed"
+        plain, _ = renma.merged_weight(torch.zeros(6, 8), None, {**row, "alpha": alpha})
+        assert torch.allclose(plain, update, atol=1e-6)
+    with pytest.raises(ValueError, match="scalar"):
+        canonical({"diff": torch.ones(6, 8), "scalar": scalar})
+
+
+def test_glora_has_a_scalar_for_both_products():
+    """LyCORIS: (W A + B) * scalar, each of the two products once."""
+    row = {f"{n}.weight": torch.randn(2, 2) for n in ("a1", "a2", "b1", "b2")}
+    found = canonical({**row, "scalar": torch.tensor(0.5)})
+    assert torch.equal(found["a2.weight"], row["a2.weight"] / 2)
+    assert torch.equal(found["b2.weight"], row["b2.weight"] / 2)
+    assert torch.equal(found["a1.weight"], row["a1.weight"])

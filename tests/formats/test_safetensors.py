@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save as library_save
 
 from renma.core.errors import UserError
-from renma.formats import safetensors
+from renma.formats import lora_file, safetensors
 
 DTYPES = [
     torch.float64,
@@ -203,3 +205,50 @@ def test_real_files_from_the_wild_are_read(reference: Path):
         tensors = safetensors.read_tensors(path)
         assert len(tensors) == 256
         assert set(safetensors.read_header(path)[0]) == set(tensors)
+
+
+def many(count: int = 3) -> dict[str, torch.Tensor]:
+    numbers = torch.arange(120_000, dtype=torch.float32).reshape(300, 400)
+    found = {f"lora_unet_x{i}.lora_up.weight": (numbers + i * 7) / 7 for i in range(count)}
+    return {
+        **found,
+        "lora_unet_x0.lora_down.weight": torch.arange(6000).reshape(60, 100).t().bfloat16(),
+        "lora_unet_x0.alpha": torch.tensor(3.0, dtype=torch.float16),
+        "lora_unet_x0.on_input": torch.tensor(1),
+        "lora_unet_x0.mask": torch.tensor([True, False, True]),
+        "lora_unet_x0.none": torch.zeros(0, 4),
+    }
+
+
+def test_bytes_of_files_never_change(tmp_path: Path):
+    """The same content as in any earlier version: equal runs give equal files."""
+    path, metadata = tmp_path / "x.safetensors", {"ss_x": "é", "a": "1"}
+    safetensors.save(path, many(), metadata)
+    known = "0d02bed8572285385f9a65d21676d201aff9c281f85b65e6885c537ab0157f9e"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == known
+    assert path.read_bytes() == safetensors.serialize(many(), metadata)
+    assert lora_file.hashes(many(), metadata) == {
+        "sshs_model_hash": "fd6f209b3e7395b33b781e5de13e07494c4757fb3ccd0516e4f4b51de5bf7f3b",
+        "sshs_legacy_hash": "5fa6b65c",
+    }
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 20), (5, 900), (0, 9**9), (0x100000, 0x110000), (2**30, 2**31), (7, 7)]
+)
+def test_an_excerpt_is_that_of_the_whole(start: int, stop: int):
+    whole = safetensors.serialize(many(), {"a": "b"})
+    assert safetensors.excerpt(many(), {"a": "b"}, start, stop) == whole[start:stop]
+
+
+def test_writing_and_hashing_need_no_second_copy(tmp_path: Path):
+    tensors = {f"lora_unet_x{i}.diff": torch.ones(1024, 1024) for i in range(16)}  # 64 MiB
+    safetensors.save(tmp_path / "warm.safetensors", {"a": torch.ones(1)}, {})
+    tracemalloc.start()
+    try:
+        lora_file.hashes(tensors, {"ss_x": "y"})
+        safetensors.save(tmp_path / "x.safetensors", tensors, {})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**21, "numbers were copied"

@@ -465,3 +465,54 @@ def test_eight_bit_factors_add_up_in_half_precision(tmp_path: Path):
     out = merged(tmp_path / "o.safetensors", source, source)[Q]
     assert out["lora_up.weight"].dtype == torch.float16
     assert (delta(out) - 2 * delta(row)).norm() < 1e-3 * delta(row).norm()
+
+
+# numbers
+
+
+def test_weights_of_bias_differences_add_up(tmp_path: Path):
+    """Two files of LyCORIS' full algorithm: each bias by its own file's weight."""
+    g = torch.Generator().manual_seed(0)
+    a, b = (
+        {Q: {"diff": torch.randn(SHAPES[Q], generator=g), "diff_b": torch.randn(128, generator=g)}}
+        for _ in range(2)
+    )
+    first, second = write(tmp_path / "a.safetensors", a), write(tmp_path / "b.safetensors", b)
+    out = merged(tmp_path / "o.safetensors", f"{first}:0.7", f"{second}:0.4")
+    assert torch.allclose(out[Q]["diff_b"], 0.7 * a[Q]["diff_b"] + 0.4 * b[Q]["diff_b"], atol=1e-6)
+    assert torch.allclose(out[Q]["diff"], 0.7 * a[Q]["diff"] + 0.4 * b[Q]["diff"], atol=1e-6)
+
+
+def test_an_alpha_that_the_precision_cannot_hold_stays_wide(tmp_path: Path):
+    layers = {Q: lora(Q, 2, 257.0, 0), TEXT: lora(TEXT, 2, 2.0, 1)}
+    source = write(tmp_path / "a.safetensors", layers)
+    out = merged(tmp_path / "o.safetensors", str(source), "--precision", "bf16")
+    assert out[Q]["alpha"].dtype == torch.float32
+    assert float(out[Q]["alpha"]) == 257
+    assert out[TEXT]["alpha"].dtype == out[Q]["lora_up.weight"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("weight", [1e-4, -1e-4])
+@pytest.mark.parametrize("kind", [lora, loha])
+def test_a_small_weight_loses_no_digits_in_half_precision(tmp_path: Path, kind, weight):
+    """Factors times 0.0001 would be subnormal numbers of fp16, which have few digits left."""
+    layers = {Q: kind(Q, 4, 2.0, 0)}
+    source = write(tmp_path / "a.safetensors", layers, dtype=torch.float16)
+    before = delta(lora_file.read(source).layers[Q])
+    out = merged(tmp_path / "o.safetensors", f"{source}:{weight}")[Q]
+    assert (delta(out) - weight * before).norm() <= 1e-6 * abs(weight) * before.norm()
+    assert {t.dtype for name, t in out.items() if name != "alpha"} == {torch.float16}
+    half = merged(tmp_path / "h.safetensors", f"{source}:{weight}", "--precision", "fp16")[Q]
+    assert close(delta(half), weight * before)
+    assert float(out["alpha"]) > 0, "programs take a negative alpha for damage"
+
+
+def test_a_weight_too_small_for_any_alpha_is_nothing(tmp_path: Path):
+    """Alpha 0 would mean the rank: full strength."""
+    source = write(tmp_path / "a.safetensors", {Q: lora(Q, 4, 2.0, 0)})
+    out = merged(tmp_path / "o.safetensors", f"{source}:1e-60")
+    assert delta(out[Q]).norm() == 0
+    bare = {k: t for k, t in lora(Q, 4, 2.0, 0).items() if k != "alpha"}
+    source = write(tmp_path / "b.safetensors", {Q: bare})
+    out = merged(tmp_path / "o.safetensors", f"{source}:0.5")
+    assert close(delta(out[Q]), 0.5 * delta({**bare, "alpha": torch.tensor(4.0)}))

@@ -83,6 +83,10 @@ class Adapter(_base.Adapter):
             share = _base.rows(strength, x) if isinstance(strength, Tensor) else strength
             return base(x * (1 + share * factor))
         y, bias = base(x), _base.bias_of(layer)
+        whole = not self.on_input and (self.scales_bias or bias is None)
+        alone = not isinstance(strength, Tensor) and _base.owns(base, layer)
+        if whole and alone and _base.is_wide(x.dtype):
+            return y * (1 + strength * factor)
         if bias is not None:
             bias = bias.to(x.dtype).reshape(-1, *around)
         if self.on_input:

@@ -16,7 +16,7 @@ from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.engine.network import Member, Network, part_of, restored
 from renma.families._base import Family
-from renma.formats import lora_file
+from renma.formats import layer_limits, lora_file
 
 
 def apply_base_weights(family: Family, start: StartConfig, base: Path) -> None:
@@ -65,7 +65,15 @@ def begin(
     if not start.weights:
         return Network.fresh(family, config, seed, parts, base)
     path = base / start.weights
-    layers = lora_file.read(path).layers
+    file = lora_file.read(path)
+    layers = file.layers
+    for key, tensors in layers.items():
+        layer_limits.check(key, tensors, path)
+    if file.embeddings:
+        text = f"the {len(file.embeddings)} embeddings in {path.name} are not used"
+        report.event("warned", text=text)
+    for note in file.notes:
+        report.event("warned", text=note)
     if start.ranks_from_file:
         return _like_file(family, config, layers, parts, path, report)
     network = Network.fresh(family, config, seed, parts, base)

@@ -2,8 +2,10 @@
 
 diffusers since 0.34 reads PEFT's configuration from the file's own metadata, key
 ``lora_adapter_metadata``: JSON of ``<part>.<option>``. PEFT keeps ``adapter_config.json`` beside
-its file. Without either the scale is 1. ``renma_alpha`` says in which precision the alphas of a
-kohya file were stored, so that converting there and back gives the same bits.
+its file; it is read beside a file of PEFT's own name (``adapter_model*.safetensors``), or where it
+has this file's ranks and nothing in the file says otherwise. Without either the scale is 1.
+``renma_alpha`` says in which precision the alphas of a kohya file were stored, so that converting
+there and back gives the same bits.
 """
 
 from __future__ import annotations
@@ -77,20 +79,23 @@ def canonical(
     paths: Mapping[str, tuple[str, str]],
     metadata: Mapping[str, str],
     file: Path,
-) -> Layers:
-    """Returns the layers by canonical suffixes, with the alphas of the configuration.
+) -> tuple[Layers, list[str]]:
+    """Returns the layers by canonical suffixes, with the alphas of the configuration, and notes.
 
     Args:
         raw: kohya's layer key to tensors, as :func:`peft_names.split` names them.
         paths: kohya's layer key to (part, diffusers path).
         metadata: of the file.
-        file: the file; ``adapter_config.json`` beside it is read too.
+        file: the file; ``adapter_config.json`` beside it is read too if it belongs to it.
+
+    Returns:
+        The layers, and a sentence for the reader of the file where a file beside it was used.
 
     Raises:
         UserError: a configuration that is none.
     """
     stored = _read_alphas(metadata, raw.keys())
-    config = {} if stored is not None else _read_config(metadata, file)
+    config, notes = ({}, []) if stored is not None else _read_config(metadata, file, raw, paths)
     layers: Layers = {}
     for key, row in raw.items():
         values = dict(row)
@@ -99,7 +104,7 @@ def canonical(
         elif config and "alpha" not in values:
             values |= _configured(config, *paths[key], values)
         layers[key] = peft_names.canonical(values)
-    return layers
+    return layers, notes
 
 
 def _spelled(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -204,19 +209,54 @@ def _read_alphas(metadata: Mapping[str, str], keys: Any) -> dict[str, Tensor] | 
         raise UserError(f"its metadata '{ALPHAS}' is damaged") from None
 
 
-def _read_config(metadata: Mapping[str, str], file: Path) -> dict[str, Any]:
-    """Returns ``<part>.<option>`` of the file's metadata, or the options of the file beside it."""
+def _read_config(
+    metadata: Mapping[str, str], file: Path, raw: Layers, paths: Mapping[str, tuple[str, str]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns ``<part>.<option>`` of the file's metadata, or the options of the file beside it.
+
+    With a note where the file beside it is used. A folder of downloads may hold the configuration
+    of another file, so one is taken only if it is PEFT's by name, or tells this file's ranks.
+    """
     inside = parse(metadata.get(CONFIG, ""))
     if isinstance(inside, dict):
-        return inside
+        return inside, []
     beside = file.with_name("adapter_config.json")
-    if not beside.is_file():
-        return {}
+    own = file.match("adapter_model*.safetensors")
+    if not beside.is_file() or (not own and metadata.keys() & _SAID_INSIDE):
+        return {}, []
     if beside.stat().st_size > 1_000_000 or not isinstance(
         config := parse(beside.read_text(encoding="utf-8", errors="replace")), dict
     ):
-        raise UserError("is no configuration of PEFT", where=beside)
-    return config
+        if own:
+            raise UserError("is no configuration of PEFT", where=beside)
+        return {}, []
+    if not own and not _tells_ranks(config, raw, paths):
+        return {}, []
+    return config, [f"alpha comes from {beside.name} beside the file"]
+
+
+_SAID_INSIDE = frozenset({"ss_network_dim", "ss_network_alpha", "ss_network_module"})
+"""Metadata that says where a file's alphas are: in the file itself."""
+
+
+def _tells_ranks(
+    config: Mapping[str, Any], raw: Layers, paths: Mapping[str, tuple[str, str]]
+) -> bool:
+    """Says whether a configuration has the rank of every layer, and there are such."""
+    ranks = [
+        (row[name].shape[0], _option(config, paths[key][0], "rank_pattern", {}), key)
+        for key, row in raw.items()
+        for name in peft_names.RANKED
+        if name in row
+    ]
+    return bool(ranks) and all(
+        _number(_by_path(pattern, paths[key][1], _option(config, paths[key][0], "r", None))) == rank
+        for rank, pattern, key in ranks
+    )
+
+
+def _option(config: Mapping[str, Any], part: str, name: str, default: Any) -> Any:
+    return config.get(f"{part}.{name}", config.get(name, default))
 
 
 def _configured(
@@ -225,7 +265,7 @@ def _configured(
     """Returns alpha, and the rank where the tensors do not tell it, as PEFT would apply them."""
 
     def option(name: str, default: Any) -> Any:
-        return config.get(f"{part}.{name}", config.get(name, default))
+        return _option(config, part, name, default)
 
     rank = _number(_by_path(option("rank_pattern", {}), path, option("r", None)))
     kind = "lora_alpha" if option("lora_alpha", None) is not None else "alpha"

@@ -25,8 +25,14 @@ from renma.formats.metadata import parse
 WRITABLE = ("kohya", "diffusers", "lycoris")
 ADDED = "renma_added_alpha"
 """Metadata of LyCORIS' naming: the layers that got an alpha only because LyCORIS wants one."""
+BUNDLE = "bundle_emb."
 Layers = dict[str, dict[str, Tensor]]
 
+_IN_PROMPTS = "Programs that know embeddings (A1111, ComfyUI) load it as one."
+_EXTRACTED = (
+    "Merge it into its base model in the program that made it, then "
+    "`renma file extract BASE MERGED OUT --rank N` writes a LoRA of the difference."
+)
 _KOHYA = re.compile(r"(lora_unet|lora_te[12]?|oft_unet|lycoris)_[^.]+\.")
 _STABILITY = re.compile(r"lora_unet_(input_blocks|middle_block|output_blocks|label_emb)_")
 _PARTS = {
@@ -52,12 +58,17 @@ class LoraFile:
         naming: as found: ``kohya``, ``lycoris``, ``diffusers``, ``peft``, ``diffusers-old``, or
             ``dotted`` (kohya's suffixes behind diffusers' paths).
         found: canonical name (``key.suffix``) to the name it had in the file.
+        embeddings: textual inversions that LyCORIS or A1111 put into the file (``bundle_emb.*``);
+            kohya's and LyCORIS' naming can hold them.
+        notes: sentences about what was not in the file itself.
     """
 
     layers: Layers
     metadata: dict[str, str] = field(default_factory=dict)
     naming: str = "kohya"
     found: dict[str, str] = field(default_factory=dict)
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,16 @@ def read(path: Path) -> LoraFile:
     if not tensors or empty:
         what = f"'{empty[:120]}' has no numbers" if empty else "holds no tensors"
         raise UserError(what, where=path)
+    embeddings = {name: tensors.pop(name) for name in list(tensors) if name.startswith(BUNDLE)}
+    if not tensors:
+        raise UserError("holds embeddings alone, no LoRA", where=path, remedy=_IN_PROMPTS)
+    file = _taken_apart(path, tensors, metadata)
+    file.embeddings = embeddings
+    return file
+
+
+def _taken_apart(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> LoraFile:
+    """Returns a file's layers, whatever the naming."""
     flat = sum(bool(_KOHYA.match(name)) for name in tensors)
     try:
         if flat == len(tensors):
@@ -92,7 +113,11 @@ def read(path: Path) -> LoraFile:
     except ValueError as error:
         raise UserError(str(error), where=path) from None
     odd = next(name for name in tensors if not _KOHYA.match(name))
-    raise UserError(f"'{odd[:120]}' does not belong into a LoRA", where=path)
+    raise UserError(
+        f"'{odd[:120]}' does not belong into a LoRA",
+        where=path,
+        remedy="Is it a checkpoint or several files in one? The LoRA's own file is expected.",
+    )
 
 
 def write(
@@ -123,8 +148,8 @@ def named(
         UserError: a layer that the naming has no name for.
     """
     layers = {
-        key: {s: t if dtype is None else lora_names.cast(s, t, dtype) for s, t in tensors.items()}
-        for key, tensors in file.layers.items()
+        key: dict(row) if dtype is None else lora_names.cast_layer(row, dtype)
+        for key, row in file.layers.items()
     }
     own = {*diffusers_lora.KEYS, ADDED, "sshs_model_hash", "sshs_legacy_hash"}
     metadata = {k: v for k, v in file.metadata.items() if k not in own}
@@ -132,7 +157,7 @@ def named(
         return diffusers_lora.named(layers, metadata)
     if naming not in WRITABLE:
         assert naming == file.naming, naming
-        return _as_found(file, layers), metadata
+        return _as_found(file, layers) | file.embeddings, metadata
     spell = _lycoris_key if naming == "lycoris" else str
     keys = {key: spell(key) for key in layers}
     if len(set(keys.values())) < len(keys):
@@ -143,6 +168,7 @@ def named(
         layers, added = _with_alpha(layers)
         metadata |= {ADDED: json.dumps(added, separators=(",", ":"))} if added else {}
     tensors = {f"{keys[key]}.{s}": t for key, row in layers.items() for s, t in row.items()}
+    tensors |= file.embeddings
     return tensors, metadata | hashes(tensors, metadata)
 
 
@@ -153,11 +179,10 @@ def hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[s
     older web UIs called a model by.
     """
     kept = {key: value for key, value in metadata.items() if key.startswith("ss_")}
-    data = safetensors.serialize(tensors, kept)
-    length = int.from_bytes(data[:8], "little")  # of the header
+    piece = safetensors.excerpt(tensors, kept, 0x100000, 0x110000)
     return {
-        "sshs_model_hash": hashlib.sha256(memoryview(data)[8 + length :]).hexdigest(),
-        "sshs_legacy_hash": hashlib.sha256(data[0x100000:0x110000]).hexdigest()[:8],
+        "sshs_model_hash": safetensors.payload_hash(tensors),
+        "sshs_legacy_hash": hashlib.sha256(piece).hexdigest()[:8],
     }
 
 
@@ -183,7 +208,7 @@ def _from_flat(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> LoraF
     for name, tensor in tensors.items():
         head, _, suffix = name.partition(".")
         if suffix not in peft_names.CANONICAL:
-            raise UserError(f"'{name[:120]}' is of no algorithm that is known")
+            raise _unknown(name)
         layers.setdefault(keys[head], {})[suffix] = tensor
         found[f"{keys[head]}.{suffix}"] = name
     naming = "lycoris" if all(h.startswith("lycoris_") for h in heads) else "kohya"
@@ -192,7 +217,23 @@ def _from_flat(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> LoraF
         for key in layers if added == "*" else layers.keys() & set(map(str, added)):
             layers[key].pop("alpha", None)
             found.pop(f"{key}.alpha", None)
-    return LoraFile(layers, metadata, naming, found)
+    layers = {key: peft_names.with_scalar(r) if "scalar" in r else r for key, r in layers.items()}
+    return LoraFile(layers, metadata, naming, _still_there(found, layers))
+
+
+def _still_there(found: Mapping[str, str], layers: Layers) -> dict[str, str]:
+    """Returns the names without those of numbers that were multiplied into others."""
+    gone = {f"{key}.scalar" for key, row in layers.items() if "scalar" not in row}
+    return {name: theirs for name, theirs in found.items() if name not in gone}
+
+
+def _unknown(name: str) -> UserError:
+    """Returns the refusal of a tensor behind a layer's name that is of no known algorithm."""
+    if name.endswith(".bias"):
+        what = f"'{name[:120]}' is a bias inside a LoRA's factors, which no common program applies"
+    else:
+        what = f"'{name[:120]}' is of no algorithm that is known"
+    return UserError(what, remedy=_EXTRACTED)
 
 
 def _with_alpha(layers: Layers) -> tuple[Layers, list[str] | str]:
@@ -239,9 +280,10 @@ def _from_dotted(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
         raw[key][place.suffix] = tensors[name]
         found[f"{key}.{place.suffix}"] = name
         paths[key] = (place.part, place.path)
-    layers = diffusers_lora.canonical(raw, paths, metadata, path)
+    layers, notes = diffusers_lora.canonical(raw, paths, metadata, path)
     plain = {k: v for k, v in metadata.items() if k not in diffusers_lora.KEYS}
-    return LoraFile(layers, plain, _dotted_naming(tensors), found)
+    found = _still_there(found, layers)
+    return LoraFile(layers, plain, _dotted_naming(tensors), found, notes=notes)
 
 
 def _place(name: str) -> _Place:
@@ -253,6 +295,8 @@ def _place(name: str) -> _Place:
         part = part or module_names.part_of(match["path"])
         layer = (_IN_UNET if part == "unet" else _IN_TEXT)[match["which"]]
         return _Place(part, f"{match['path']}.{layer}", f"lora_{match['side']}.weight")
+    if re.search(r"\.lora\w*(\.\w+)?\.bias$", bare):
+        raise _unknown(name)
     path, suffix = peft_names.split(bare) or ("", "")
     if not path or (suffix == "weight" and part is None):
         raise UserError(

@@ -58,3 +58,8 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if name.rpartition(".")[2] == "alpha" and not torch.equal(narrow.to(tensor.dtype), tensor):
         return tensor
     return narrow
+
+
+def cast_layer(layer: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Returns one layer's tensors by suffix in the file's precision, each by :func:`cast`."""
+    return {suffix: cast(suffix, tensor, dtype) for suffix, tensor in layer.items()}

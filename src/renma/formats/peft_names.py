@@ -44,6 +44,10 @@ _ENDING = re.compile(
     + r")\Z"
 )
 _MEANINGS = tuple(_SPELLINGS.values())
+_MULTIPLIED = (
+    ("lora_up.weight",), ("hada_w1_a",), ("lokr_w1",), ("lokr_w1_a",), ("a2.weight", "b2.weight"),
+)  # fmt: skip
+"""Tensors that LyCORIS multiplies ``scalar`` into when it saves a layer of each algorithm."""
 MORA_TYPE = 6
 """The type that the fork recommends; its files do not say which one they are."""
 
@@ -77,7 +81,8 @@ def canonical(
         New names; values are shared with the input where nothing had to be computed.
 
     Raises:
-        ValueError: two tensors mean the same, or a PEFT Kronecker pair has alpha without rank.
+        ValueError: two tensors mean the same, a PEFT Kronecker pair has alpha without rank, or a
+            ``scalar`` stands beside nothing that it multiplies.
     """
     found: dict[str, Tensor] = {}
     peft = False
@@ -90,9 +95,30 @@ def canonical(
     _mora(found)
     _magnitude(found)
     _ia3(found, shape)
+    found = with_scalar(found)
+    if "scalar" in found:
+        raise ValueError("a scalar that multiplies nothing, or is no single number")
     rank = found.pop("rank", None)  # only PEFT's configuration has it
     if (peft or rank is not None) and {"lokr_w1", "lokr_w2"} <= found.keys() and "alpha" in found:
         _full_kronecker(found, rank)
+    return found
+
+
+def with_scalar(layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a layer with LyCORIS' ``scalar`` multiplied into the factor it belongs to.
+
+    LyCORIS' ``use_scalar`` multiplies the update by one trained number. It saves the product, so
+    other programs know no ``scalar``; a file that holds one is made whole as LyCORIS would. One
+    that multiplies nothing known, or is no single number, stays.
+    """
+    scalar = layer.get("scalar")
+    names = next((names for names in _MULTIPLIED if layer.keys() >= set(names)), ())
+    if scalar is None or not names or scalar.numel() != 1:
+        return dict(layer)
+    found = {name: tensor for name, tensor in layer.items() if name != "scalar"}
+    for name in names:
+        factor = found[name]
+        found[name] = (factor.float() * float(scalar)).to(factor.dtype)
     return found
 
 

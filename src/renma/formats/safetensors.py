@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renma.core.errors import UserError
-from renma.core.store import write_bytes
+from renma.core.store import write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -136,48 +136,86 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def serialize(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Returns the bytes of a safetensors file; equal content gives equal bytes."""
-    header, payload = _layout(tensors)
-    if metadata:
-        header = {"__metadata__": dict(sorted(metadata.items())), **header}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + payload
+    """Returns the bytes of a safetensors file; equal content gives equal bytes.
+
+    All of it at once, so for small ones; :func:`save` writes tensor by tensor.
+    """
+    return b"".join([_head(tensors, metadata), *map(_raw, _ordered(tensors))])
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file atomically."""
-    write_bytes(path, serialize(tensors, metadata))
+    """Writes a safetensors file atomically, one tensor after another.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(_head(tensors, metadata))
+            for tensor in _ordered(tensors):
+                file.write(_raw(tensor))
+
+    write_atomic(path, write)
 
 
 def payload_hash(tensors: Mapping[str, Tensor]) -> str:
     """Returns SHA-256 of the bytes after the header: kohya's ``sshs_model_hash``."""
-    return hashlib.sha256(_layout(tensors)[1]).hexdigest()
+    found = hashlib.sha256()
+    for tensor in _ordered(tensors):
+        found.update(_raw(tensor))
+    return found.hexdigest()
 
 
-def _layout(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], bytes]:
+def excerpt(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], start: int, stop: int
+) -> bytes:
+    """Returns ``serialize(tensors, metadata)[start:stop]``; other tensors are not read."""
+    head = _head(tensors, metadata)
+    parts, place = [head[start:stop]], len(head)
+    for tensor in _ordered(tensors):
+        end = place + tensor.nbytes
+        if place < stop and start < end:
+            parts.append(bytes(_raw(tensor)[max(start - place, 0) : stop - place]))
+        place = end
+    return b"".join(parts)
+
+
+def _ordered(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    return [tensors[name] for name in _order(tensors)]
+
+
+def _order(tensors: Mapping[str, Tensor]) -> list[str]:
     # widest numbers first, so that every tensor starts at a multiple of its own item size
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+
+
+def _head(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Returns everything before the numbers: the header and its length."""
     header: dict[str, Any] = {}
-    parts: list[bytes] = []
+    if metadata:
+        header["__metadata__"] = dict(sorted(metadata.items()))
     offset = 0
-    for name in order:
-        tensor = tensors[name].detach().cpu().contiguous()
-        data = _raw(tensor)
+    for name in _order(tensors):
+        tensor = tensors[name]
         header[name] = {
             "dtype": _dtype_name(tensor),
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(data)],
+            "data_offsets": [offset, offset + tensor.nbytes],
         }
-        offset += len(data)
-        parts.append(data)
-    return header, b"".join(parts)
+        offset += tensor.nbytes
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
-def _raw(tensor: Tensor) -> bytes:
+def _raw(tensor: Tensor) -> memoryview:
+    """Returns a tensor's numbers as bytes: its own memory where it lies in order."""
     import torch
 
-    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+    if not tensor.numel():
+        return memoryview(b"")
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})

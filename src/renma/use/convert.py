@@ -20,13 +20,14 @@ from renma.config.file_tasks import ConvertOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.engine.model import DTYPES
-from renma.formats import lora_file
+from renma.formats import layer_limits, lora_file, lora_names
 from renma.formats.layer_shape import weight_shape
 from renma.formats.lora_file import LoraFile
 from renma.formats.model_weights import ModelWeights
 from renma.formats.portability import portability
 from renma.use import layer_facts, low_rank
 from renma.use.layer_update import is_lora, lora_layer, precision, whole_layer
+from renma.use.lora_output import keep_inputs, read
 from renma.use.network_facts import described
 
 Layer = dict[str, Tensor]
@@ -60,7 +61,12 @@ def run(options: ConvertOptions, report: Report) -> None:
     Raises:
         UserError: a form that needs --base or --rank and does not have it, or a damaged file.
     """
-    file = lora_file.read(options.file)
+    keep_inputs(options.out, [options.file, *([Path(options.base)] if options.base else [])])
+    kept = options.to != "diffusers"
+    file = read(options.file, report, keeps_embeddings=kept)
+    for key, layer in file.layers.items():
+        if "alpha" in layer and layer["alpha"].numel() != 1:  # no naming can say what it means
+            layer_limits.check(key, layer, options.file)
     if options.as_form == "same":
         for name in ("base", "rank"):
             if getattr(options, name):
@@ -70,7 +76,8 @@ def run(options: ConvertOptions, report: Report) -> None:
         layers = _formed(file, options, report)
         metadata = described(file.metadata, layers)
     dtype = None if options.precision == "keep" else DTYPES[options.precision]
-    new = LoraFile(layers, dict(metadata), file.naming)
+    embeddings = file.embeddings if kept else {}
+    new = LoraFile(layers, dict(metadata), file.naming, embeddings=embeddings)
     _check(new, dtype, options.out)
     lora_file.write(options.out, new, options.to, dtype)
     for text in portability(layer_facts.names(layers), options.to):
@@ -156,6 +163,7 @@ def _placed(key: str, layer: Layer, work: _Work) -> tuple[Adapter, Tensor, Tenso
     Additive algorithms are applied to zeros where no base is given: the difference is the same.
     """
     where = work.options.file
+    layer_limits.check(key, layer, where)
     told = weight_shape(key, layer)
     weight = bias = None
     if work.base is not None:
@@ -204,7 +212,7 @@ def _check(file: LoraFile, dtype: torch.dtype | None, out: Path) -> None:
     """Refuses numbers that are not finite, in the file or in its new precision."""
     for key, layer in file.layers.items():
         for suffix, tensor in layer.items():
-            cast = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
+            cast = lora_names.cast(suffix, tensor, dtype) if dtype else tensor
             if not layer_facts.is_finite(cast):
                 what = (
                     "too large for this precision"

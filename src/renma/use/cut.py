@@ -12,9 +12,8 @@ import torch
 from renma.config.file_tasks import CutOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.formats import lora_file
 from renma.use.layer_update import Layer, is_lora, restored
-from renma.use.lora_output import naming_of, save
+from renma.use.lora_output import keep_inputs, naming_of, read, save
 from renma.use.network_facts import commented, described
 
 _TOLD_BY = ("ss_network_module", "ss_network_args", "renma_run")
@@ -26,7 +25,8 @@ def run(options: CutOptions, report: Report) -> None:
     Raises:
         UserError: a layer is no LoRA, or has fewer ranks.
     """
-    file = lora_file.read(options.file)
+    keep_inputs(options.out, [options.file])
+    file = read(options.file, report)
     layers = {
         key: _first(key, layer, options.rank, options.file) for key, layer in file.layers.items()
     }

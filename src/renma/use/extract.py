@@ -28,7 +28,7 @@ from renma.use import low_rank, model_stream
 from renma.use.layer_update import Layer, block, lora_layer
 from renma.use.loha_fit import MOST as MOST_LOHA
 from renma.use.loha_fit import fit, loha_layer
-from renma.use.lora_output import save
+from renma.use.lora_output import keep_inputs, save
 from renma.use.low_rank import Factors
 from renma.use.model_stream import Part, reading
 from renma.use.network_facts import described
@@ -68,6 +68,7 @@ def run(options: ExtractOptions, report: Report) -> None:
         UserError: the models do not fit together, or do not differ.
     """
     _check(options, report)
+    keep_inputs(options.out, [options.base, options.tuned])
     before, after = (model_stream.model(str(path)) for path in (options.base, options.tuned))
     parts = [(before.part(name), after.part(name)) for name in before.parts if name in after.parts]
     dtype = after.part("unet").stored_dtype(options.precision)

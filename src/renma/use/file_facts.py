@@ -17,8 +17,8 @@ from renma.formats.lora_file import LoraFile
 from renma.formats.metadata import tag_counts
 from renma.formats.portability import portability
 from renma.use import layer_facts
+from renma.use.lora_output import notes_of
 
-_PER_BLOCK = 2
 """Layers of a down block in SD 1, SD 2 and SDXL; block labels count with it."""
 _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 _KINDS = {
@@ -78,6 +78,7 @@ class FileFacts:
     metadata: dict[str, str]
     tags: dict[str, int]
     trouble: list[str]
+    notes: list[str]
 
 
 def facts(path: Path) -> FileFacts:
@@ -122,6 +123,7 @@ def facts(path: Path) -> FileFacts:
         metadata=dict(sorted(file.metadata.items())),
         tags=tag_counts(file.metadata),
         trouble=portability(layer_facts.names(file.layers)),
+        notes=notes_of(file),
     )
 
 
@@ -137,7 +139,7 @@ def _layer(key: str, file: LoraFile) -> LayerFacts:
         key=key,
         part=part,
         kind=next((kind for word, kind in _KINDS.items() if re.search(word, path)), "other"),
-        block=_block(part, path),
+        block=_block(part, path, _per_block(file)),
         algorithm=f"{algorithm} with DoRA" if "dora_scale" in row else algorithm,
         rank=layer_facts.rank_of(row),
         alpha=float(alpha) if alpha is not None and alpha.numel() == 1 else None,
@@ -155,11 +157,22 @@ def _place(key: str) -> tuple[str, str]:
         return "unknown model", key
 
 
-def _block(part: str, path: str) -> str:
+def _per_block(file: LoraFile) -> int:
+    """Returns the layers of a down block: 2 in every Stable Diffusion, fewer in small models.
+
+    A file tells it by the highest number that it names; one with text layers alone means nothing.
+    """
+    numbers = re.findall(
+        r"unet_down_blocks_\d+_(?:attentions|resnets)_(\d+)_", "\n".join(file.layers)
+    )
+    return 1 + max(map(int, numbers)) if numbers else 2
+
+
+def _block(part: str, path: str, per_block: int) -> str:
     names = {"text_encoder": "TE", "text_encoder_2": "TE2"}
     if part != "unet":
         return names.get(part, "?")
-    return block_names.label(path, _PER_BLOCK)
+    return block_names.label(path, per_block)
 
 
 def _blocks(layers: Iterable[LayerFacts]) -> list[BlockFacts]:

@@ -18,8 +18,9 @@ from renma.adapters._additive import Additive
 from renma.adapters._base import Adapter, LayerSpec
 from renma.core.errors import UserError
 from renma.engine.model import DTYPES
-from renma.formats import module_names
+from renma.formats import layer_limits, module_names
 from renma.formats.layer_shape import weight_shape
+from renma.formats.lora_names import cast_layer
 from renma.use import layer_facts
 from renma.use.low_rank import Factors, balanced
 
@@ -56,8 +57,10 @@ def restored(key: str, layer: Mapping[str, Tensor], where: Path) -> Adapter:
     """Returns the adapter that a layer's tensors make.
 
     Raises:
-        UserError: they are damaged, not finite, or do not tell the layer's shape.
+        UserError: they are damaged, not finite, beyond what is understood, or do not tell the
+            layer's shape.
     """
+    layer_limits.check(key, layer, where)
     for suffix, tensor in layer.items():
         if not layer_facts.is_finite(tensor):
             raise UserError(f"'{key}.{suffix}' holds NaN or infinite numbers", where=where)
@@ -104,11 +107,9 @@ def scale_of(layer: Mapping[str, Tensor]) -> float:
     return (float(alpha) or down.shape[0]) / down.shape[0]
 
 
-def cast(layer: Mapping[str, Tensor], name: str) -> Layer:
+def in_precision(layer: Mapping[str, Tensor], name: str) -> Layer:
     """Returns a layer in the precision asked for; ``keep`` leaves it as it is."""
-    if name == "keep":
-        return dict(layer)
-    return {s: t.to(DTYPES[name]) if t.is_floating_point() else t for s, t in layer.items()}
+    return dict(layer) if name == "keep" else cast_layer(layer, DTYPES[name])
 
 
 def lora_layer(

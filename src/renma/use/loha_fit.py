@@ -72,8 +72,9 @@ def loha_layer(loha: Loha, dtype: torch.dtype) -> Layer:
 def _ones(like: Factors, spread: float, seed: int) -> Factors:
     """Returns a product of ones, its ranks beyond the first drawn with deviation ``spread``."""
     generator = torch.Generator().manual_seed(seed)
-    up = torch.randn(like.up.shape, generator=generator) * spread
-    down = torch.randn(like.down.shape, generator=generator) * spread
+    # drawn on the CPU, so that every device gets the same numbers
+    up = torch.randn(like.up.shape, generator=generator).to(like.up.device) * spread
+    down = torch.randn(like.down.shape, generator=generator).to(like.down.device) * spread
     up[:, 0], down[0] = 1, 1
     return Factors(up, down)
 
@@ -91,7 +92,7 @@ def _rows(matrix: Tensor, other: Tensor, basis: Tensor) -> Tensor:
     pairs = (basis[:, None] * basis[None]).reshape(rank * rank, -1)  # (rank^2, columns)
     gram = (other.square() @ pairs.t()).reshape(-1, rank, rank).double()
     ridge = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30) * _RIDGE
-    gram += ridge[:, None, None] * torch.eye(rank, dtype=gram.dtype)
+    gram += ridge[:, None, None] * torch.eye(rank, dtype=gram.dtype, device=gram.device)
     right = ((matrix * other) @ basis.t()).double()
     return torch.linalg.solve(gram, right[:, :, None])[:, :, 0].float()
 

@@ -6,9 +6,9 @@ lost unless a rank is asked for; then it is the best approximation of that rank.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -18,19 +18,20 @@ from renma.config.file_tasks import MergeOptions
 from renma.core import keyed
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.formats import lora_file
 from renma.formats.lora_file import LoraFile
+from renma.formats.lora_names import cast
+from renma.formats.peft_names import RANKED
 from renma.use import low_rank, merge_model
 from renma.use.layer_update import (
     Layer,
     Update,
-    cast,
+    in_precision,
     lora_layer,
     precision,
     update_of,
     whole_layer,
 )
-from renma.use.lora_output import naming_of, save
+from renma.use.lora_output import keep_inputs, naming_of, read, save
 from renma.use.network_facts import described
 
 _SHARED = frozenset(
@@ -72,7 +73,9 @@ def run(options: MergeOptions, report: Report) -> None:
     Raises:
         UserError: files that cannot be added up; said is which layer and what to do instead.
     """
-    sources = [Source(*place, lora_file.read(place[0])) for place in map(parse, options.files)]
+    places = list(map(parse, options.files))
+    keep_inputs(options.out, [path for path, _ in places])
+    sources = [Source(path, weight, read(path, report)) for path, weight in places]
     if options.base:
         if options.rank is not None:
             raise UserError("--rank has no meaning with --base", remedy="Leave one of them out.")
@@ -103,7 +106,7 @@ def parse(text: str) -> tuple[Path, float]:
         weight = float(number)
     except ValueError:  # a colon of the path itself
         return Path(text), 1.0
-    if not isfinite(weight):
+    if not math.isfinite(weight):
         raise UserError(f"'{number}' is no weight", where=text)
     return Path(path), weight
 
@@ -138,15 +141,15 @@ def merged_layer(
 ) -> Merged:
     """Returns the weighted sum of one layer.
 
-    A layer of a single file keeps its algorithm, its numbers scaled.
+    A layer of a single file keeps its algorithm and its numbers, its alpha takes the weight.
     """
     first = sources[0]
     alone = first.file.layers[key] if len(sources) == 1 else None
     if alone is not None and options.rank is None and first.weight == 1:
-        return Merged(cast(alone, options.precision))  # whatever the algorithm
+        return Merged(in_precision(alone, options.precision))  # whatever the algorithm
     updates = [update_of(key, s.file.layers[key], s.path) for s in sources]
     if alone is not None and options.rank is None:
-        return Merged(cast(_scaled(alone, first.weight), options.precision))
+        return Merged(in_precision(_scaled(alone, first.weight), options.precision))
     shape = _shape(key, updates, sources)
     factors = [
         u.factors.times(s.weight)
@@ -187,14 +190,28 @@ def _from_whole(
 
 
 def _scaled(layer: Mapping[str, Tensor], weight: float) -> Layer:
-    """Returns a layer whose update is ``weight`` times as strong, in its own algorithm."""
+    """Returns a layer whose update is ``weight`` times as strong, in its own algorithm.
+
+    Where the algorithm has an alpha, that takes the weight, in float32 unless the layer's own
+    precision holds it exactly; a factor turns its sign for a negative one. So no number of the
+    factors is rounded, and half precision loses no digits to subnormal numbers. Whole differences
+    and full Kronecker pairs have no alpha: one of their tensors is multiplied.
+    """
     carrier = next(name for name in _SCALED if name in layer)
-    return {
-        name: (tensor.float() * weight).to(tensor.dtype)
-        if name == carrier or name in _BIASES
-        else tensor
-        for name, tensor in layer.items()
-    }
+    ranked = next((layer[name] for name in RANKED if name in layer), None)
+    factor, made = weight, dict(layer)
+    if ranked is not None:
+        rank = float(ranked.shape[0])  # also meant by alpha 0, and by none
+        own = float(layer["alpha"]) if "alpha" in layer else 0.0
+        alpha = torch.tensor((own or rank) * abs(weight), dtype=torch.float32)
+        if alpha:  # one that is too small for float32 would mean the rank
+            made["alpha"] = cast("alpha", alpha, layer.get("alpha", ranked).dtype)
+        factor = math.copysign(1.0, weight) if alpha else 0.0
+    for name in (carrier, *_BIASES):
+        by = factor if name == carrier else weight
+        if name in layer and by != 1:
+            made[name] = (layer[name].double() * by).to(layer[name].dtype)
+    return made
 
 
 def _shape(key: str, updates: Sequence[Update], sources: Sequence[Source]) -> tuple[int, ...]:

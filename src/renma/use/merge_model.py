@@ -19,6 +19,7 @@ from renma.config.file_tasks import MergeOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_atomic
+from renma.formats import layer_limits
 from renma.formats.checkpoint import Place, WeightFile
 from renma.formats.lora_file import LoraFile
 from renma.use import model_stream
@@ -162,6 +163,7 @@ def _merged(
     """Returns base + sum of the changes that each LoRA makes to the base."""
     total, total_bias = weight, bias
     for path, strength, file in entries:
+        layer_limits.check(key, file.layers[key], path)
         try:
             one, one_bias = renma.merged_weight(weight, bias, file.layers[key], strength)
         except ValueError as error:

@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from renma.config.file_tasks import ResizeOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.formats import lora_file
 from renma.formats.lora_file import LoraFile
 from renma.use import low_rank
 from renma.use.layer_update import (
     Layer,
     Update,
     block,
-    cast,
+    in_precision,
     lora_layer,
     precision,
     scale_of,
     update_of,
 )
-from renma.use.lora_output import naming_of, save
+from renma.use.lora_output import keep_inputs, naming_of, read, save
 from renma.use.network_facts import commented, described
 
 _FACTORS = ("lora_up", "hada_", "lokr_")
@@ -61,7 +60,8 @@ def run(options: ResizeOptions, report: Report) -> None:
         UserError: the method's number is missing or outside its range, or nothing has a rank.
     """
     parameter = _parameter(options)
-    file = lora_file.read(options.file)
+    keep_inputs(options.out, [options.file])
+    file = read(options.file, report)
     layers: dict[str, Layer] = {}
     rows: list[Row] = []
     for done, (key, layer) in enumerate(file.layers.items(), 1):
@@ -83,7 +83,7 @@ def resized(
     DoRA's magnitudes are kept beside the shortened update.
     """
     if not any(name.startswith(_FACTORS) for name in layer):
-        return cast(layer, options.precision), None
+        return in_precision(layer, options.precision), None
     factored = {name: tensor for name, tensor in layer.items() if name != "dora_scale"}
     update, scale = update_of(key, factored, options.file), scale_of(layer)
     found = _spectrum(update, scale)
@@ -93,7 +93,7 @@ def resized(
     dtype = precision(options.precision, [factored])
     new = lora_layer(found.cut(rank).times(scale), update.shape, dtype, scale * rank)
     if "dora_scale" in layer:
-        new |= cast({"dora_scale": layer["dora_scale"]}, options.precision)
+        new |= in_precision({"dora_scale": layer["dora_scale"]}, options.precision)
     total = found.values.sum().item()
     return new, Row(
         key,

@@ -66,7 +66,7 @@ def page(found: FileFacts) -> str:
     return environment.get_template("file.html.jinja").render(
         file=shown(found.file),
         facts=_facts(found),
-        trouble=[*_damage(found), *found.trouble],
+        trouble=[*_damage(found), *found.trouble, *map(shown, found.notes)],
         charts=[
             (name, _bars(rows))
             for name, rows in (("Strength of each block", blocks), ("Tags of the captions", tags))
@@ -81,6 +81,8 @@ def _all(found: FileFacts) -> Iterable[str]:
     yield from _table((), _facts(found))
     for text in [*_damage(found), *found.trouble]:
         yield f"warning: {text}"
+    for text in found.notes:
+        yield f"note: {shown(text)}"
     yield ""
     longest = max((b.norm or 0.0 for b in found.blocks), default=0.0)
     yield from _table(

@@ -15,12 +15,13 @@ from renma.config.file_tasks import VerifyOptions
 from renma.config.layer_table import Slot
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.formats import lora_file, safetensors
+from renma.formats import layer_limits, lora_file, safetensors
 from renma.formats.layer_shape import weight_shape
 from renma.formats.lora_file import LoraFile
 from renma.formats.metadata import shown
 from renma.formats.model_weights import ModelWeights
 from renma.use import layer_facts
+from renma.use.lora_output import notes_of
 
 LARGEST_SCALE = 1000.0
 """alpha / rank; rsLoRA at rank 4096 has 64."""
@@ -36,6 +37,8 @@ def run(options: VerifyOptions, report: Report) -> None:
     report.line("header: sizes, names, types and places fit")
     file = lora_file.read(options.file)
     report.line(f"names: {len(file.layers)} layers in the naming of {file.naming}")
+    for text in notes_of(file):
+        report.line(f"note: {shown(text)}")
     model = ModelWeights(options.model) if options.model else None
     failures: list[str] = []
     checks = {
@@ -52,7 +55,8 @@ def run(options: VerifyOptions, report: Report) -> None:
         report.line(f"{name}: {len(found)} failed" if found else name)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise UserError(failures[0] + more, where=options.file)
+        remedy = "Download it again, or ask who made it."
+        raise UserError(failures[0] + more, where=options.file, remedy=remedy)
     report.line("nothing wrong")
 
 
@@ -82,6 +86,10 @@ def _alphas(file: LoraFile) -> Iterator[str]:
 def _consistent(file: LoraFile, model: ModelWeights | None) -> Iterator[str]:
     """Builds every layer's adapter, where the file or the model tells the layer's shape."""
     for key, layer in file.layers.items():
+        if found := layer_limits.trouble(layer):
+            if "alpha" not in found[0]:  # which has a check of its own
+                yield f"'{shown(key)}' {found[0]}"
+            continue
         shape = weight_shape(key, layer)
         if shape is None and model is not None and key in model.layers:
             shape = model.layers[key].shape
