@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# a busy machine is no reason for a test to fail: the first draw builds tables that take a second
+settings.register_profile("renma", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("renma")
 
 
 @pytest.fixture(autouse=True, scope="session")
