@@ -156,7 +156,7 @@ def test_module_dropout_leaves_layers_out_as_often_as_told(mame):
     for batch in range(250):
         with network.training_draws(config, 7, batch):
             for name, member in network.members.items():
-                out[name].append(member.adapter.left_out(0.4))
+                out[name].append(member.adapter.left_out)
     drawn = torch.tensor(list(out.values())).float()
     sigma = math.sqrt(0.4 * 0.6 / drawn.numel())
     assert abs(drawn.mean().item() - 0.4) < 5 * sigma

@@ -44,7 +44,7 @@ from renma.config.targets import TargetConfig
 from renma.core import registry
 from renma.engine.network import Network
 from renma.engine.sample import Shot, denoise
-from renma.formats import lora_names, safetensors
+from renma.formats import lora_file, safetensors
 from renma.formats.portability import portability, programs
 
 # every kind of layer once: attention of text and picture, resnets with and without a shortcut,
@@ -101,7 +101,7 @@ class Case:
 
     @property
     def kinds(self) -> list[str]:
-        layers = lora_names.by_layer(safetensors.read_tensors(self.path))
+        layers = lora_file.read(self.path).layers
         return [kind for layer in layers.values() for kind in adapters.kinds(layer)]
 
 
@@ -188,7 +188,7 @@ def in_lycoris(mame, path: Path, strength: float = 1.0) -> Seen:
             LycorisNetwork.LORA_PREFIX = prefix
             with quiet():
                 network, _ = create_lycoris_from_weights(strength, "", model, weights_sd=own)
-            assert len(network.loras) == len(lora_names.by_layer(own))
+            assert len(network.loras) == len({name.partition(".")[0] for name in own})
             networks.append(network)
         for network in networks:
             network.apply_to()

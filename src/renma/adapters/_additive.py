@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from renma.adapters import _base
 from renma.adapters._lean import Changed
-from renma.config.adapter import Dora
+from renma.config.adapter import Dora, DyLora, Full, LoHa, LoKr, Lora, LoraFA, Mora
 
 MAGNITUDE = "dora_scale"
+Additions = Lora | LoraFA | DyLora | LoHa | LoKr | Mora | Full
+"""Options of the algorithms that add an update to the weight."""
 
 
 class Additive(_base.Adapter):
@@ -27,25 +29,16 @@ class Additive(_base.Adapter):
 
     Args:
         spec: the layer's shape.
-        dora: which norms are trained apart.
-        norm_gradient: whether gradients go through DoRA's norm; the paper (4.3) leaves that out.
-        dropout: share of the update's output left out in a step.
-        module_dropout: chance of the layer to work without its adapter in a step.
+        config: dropouts, DoRA's side, and whether gradients go through its norm, which the paper
+            (4.3) leaves out.
     """
 
-    def __init__(
-        self,
-        spec: _base.LayerSpec,
-        *,
-        dora: Dora = "off",
-        norm_gradient: bool = False,
-        dropout: float = 0.0,
-        module_dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, spec: _base.LayerSpec, config: Additions) -> None:
         super().__init__()
+        dora, norm_gradient = config.dora, config.dora_norm_gradient
         self.spec, self.norm_gradient = spec, norm_gradient
         self.dora: Dora = dora
-        self.dropout, self.module_dropout = dropout, module_dropout
+        self.dropout, self.module_dropout = config.dropout, config.module_dropout
         count = magnitudes(spec, dora)
         self.magnitude = nn.Parameter(torch.ones(count)) if count else None
         self.diff_b: nn.Parameter | None = None
@@ -87,22 +80,18 @@ class Additive(_base.Adapter):
         change = self._change(wide, *self._with_magnitude(self.parts())).to(wide.dtype)
         return (wide + strength * change).to(weight.dtype), self._moved_bias(bias, strength)
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns the output of the changed layer; only ``x`` and the parts are kept.
 
         In float32 the layer runs once with its changed weight. In lower precision the update runs
         beside it: added to the weight, a small update would be rounded away.
         """
-        if self.left_out(self.module_dropout) or (
-            not isinstance(strength, Tensor) and strength == 0
-        ):
-            return base(x)
         dropping = self.chance is not None and bool(self.dropout)
         stored = cast("Tensor", layer.weight)
         if (

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from renma.config.adapter import scale
 from renma.core import keyed
 
 Strength = float | Tensor
@@ -126,10 +127,12 @@ class Adapter(nn.Module, ABC):
 
     Attributes:
         chance: key of this step's random masks; None (previews, judging) leaves nothing out.
+        module_dropout: chance of the layer to work without its adapter in a step.
     """
 
     spec: LayerSpec
     chance: int | None = None
+    module_dropout: float = 0.0
 
     def start(self, weight: Tensor) -> None:
         """Takes what the start needs from the frozen weight; called once, before training."""
@@ -159,11 +162,12 @@ class Adapter(nn.Module, ABC):
             ValueError: a tensor is missing or has another shape.
         """
 
-    def left_out(self, chance: float) -> bool:
-        """Says whether module dropout leaves this layer's adapter out in this step."""
-        if self.chance is None or not chance:
+    @property
+    def left_out(self) -> bool:
+        """Whether module dropout leaves this layer's adapter out in this step."""
+        if self.chance is None or not self.module_dropout:
             return False
-        return keyed.rng(self.chance, "module").random() < chance
+        return keyed.rng(self.chance, "module").random() < self.module_dropout
 
     def kept(self, purpose: str, share: float, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Returns this step's mask of inverted dropout: 0, or 1 / (1 - share).
@@ -202,7 +206,7 @@ class Adapter(nn.Module, ABC):
         layer: nn.Module,
         strength: Strength = 1.0,
     ) -> Tensor:
-        """Returns the changed layer's output for ``x``; algorithms override it to be cheaper.
+        """Returns the changed layer's output for ``x``.
 
         Args:
             x: input, (batch, ..., inputs) or (batch, inputs, height, width).
@@ -212,6 +216,21 @@ class Adapter(nn.Module, ABC):
         """
         if not isinstance(strength, Tensor) and strength == 0:
             return base(x)
+        if self.left_out:
+            return base(x)
+        return self.changed(x, base, layer, strength)
+
+    def changed(
+        self,
+        x: Tensor,
+        base: Callable[[Tensor], Tensor],
+        layer: nn.Module,
+        strength: Strength,
+    ) -> Tensor:
+        """Returns what :meth:`run` does where the adapter acts: here, the merged weight's output.
+
+        Algorithms override it to be cheaper.
+        """
         weight, bias = weight_of(layer, x.dtype), bias_of(layer)
         if not isinstance(strength, Tensor) and owns(base, layer):
             return self.spec.apply(x, *self.apply_weight(weight, bias, strength))
@@ -260,6 +279,12 @@ def uniform(shape: tuple[int, int], fan_in: int, generator: torch.Generator) -> 
     """Draws U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the Kaiming-uniform start of kohya and PEFT."""
     bound = fan_in**-0.5
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def scale_of(tensors: Mapping[str, Tensor], rank: int) -> float:
+    """Returns alpha / rank of a file's layer; a missing alpha means alpha = rank."""
+    alpha = tensors.get("alpha")
+    return scale(rank, float(alpha) if alpha is not None else 0.0)
 
 
 def take(tensors: Mapping[str, Tensor], suffix: str, shape: tuple[int, ...]) -> Tensor:

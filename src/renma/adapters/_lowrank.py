@@ -52,13 +52,7 @@ class LowRank(Additive):
         config: Lora | LoraFA | DyLora,
         generator: torch.Generator,
     ) -> None:
-        super().__init__(
-            spec,
-            dora=config.dora,
-            norm_gradient=config.dora_norm_gradient,
-            dropout=config.dropout,
-            module_dropout=config.module_dropout,
-        )
+        super().__init__(spec, config)
         self.rank = config.rank
         self.rank_dropout = config.rank_dropout
         self.scale = scale(config.rank, stored_alpha(config))
@@ -116,21 +110,17 @@ class LowRank(Additive):
         """Returns B."""
         return [self.up]
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns the changed layer's output, the cheaper of the orders that are exact here."""
-        if not isinstance(strength, Tensor) and strength == 0:
-            return base(x)
-        if self.left_out(self.module_dropout):
-            return base(x)
         # grouped: every output sees its own inputs, no shared A exists
         if self.spec.groups > 1 or self.diff_b is not None:
-            return super().run(x, base, layer, strength)
+            return super().changed(x, base, layer, strength)
         if self.magnitude is not None:
             return self._run_dora(x, base, layer, strength)
         if not isinstance(strength, Tensor) and self._cheaper_merged(x, base, layer):
@@ -166,12 +156,7 @@ class LowRank(Additive):
             if parameter is not None:
                 parameter.data.copy_(_base.take(tensors, suffix, tuple(parameter.shape)))
         self.load_others(tensors)
-        self.load_scale(tensors)
-
-    def load_scale(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes alpha from a file; a missing one means alpha = rank."""
-        alpha = tensors.get("alpha")
-        self.scale = scale(self.rank, float(alpha) if alpha is not None else 0.0)
+        self.scale = _base.scale_of(tensors, self.rank)
 
     def _cheaper_merged(
         self, x: Tensor, base: Callable[[Tensor], Tensor], layer: nn.Module

@@ -81,7 +81,7 @@ class Adapter(_lowrank.LowRank):
             for part, value in zip(held, given, strict=True):
                 part.data.copy_(value)
         self.load_others(tensors)
-        self.load_scale(tensors)
+        self.scale = _base.scale_of(tensors, self.rank)
 
 
 def parameters(spec: _base.LayerSpec, config: DyLora) -> int:

@@ -23,11 +23,7 @@ class Adapter(Additive):
     def __init__(self, spec: _base.LayerSpec, config: Full, generator: torch.Generator) -> None:
         del generator  # it starts at zero
         super().__init__(
-            spec,
-            dora="off" if spec.is_norm else config.dora,
-            norm_gradient=config.dora_norm_gradient,
-            dropout=config.dropout,
-            module_dropout=config.module_dropout,
+            spec, config.model_copy(update={"dora": "off"}) if spec.is_norm else config
         )
         shape = (spec.outputs,) if spec.is_norm else (spec.outputs, spec.columns)
         self.diff = nn.Parameter(torch.zeros(shape))
@@ -42,12 +38,12 @@ class Adapter(Additive):
         """Returns the difference."""
         return parts[0]
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns the layer's output with the difference.
 
@@ -55,10 +51,8 @@ class Adapter(Additive):
         in low precision.
         """
         if not self.spec.is_norm:
-            return super().run(x, base, layer, strength)
+            return super().changed(x, base, layer, strength)
         y = base(x)
-        if self.left_out(self.module_dropout):
-            return y
         around = [1] * (x.dim() - 2) if self.spec.kind == "group_norm" else []
         change = self.spec.apply(x, None, None) * self.diff.to(x.dtype).reshape(-1, *around)
         if self.diff_b is not None:

@@ -48,20 +48,16 @@ class Adapter(_base.Adapter):
         update = (self.b1 @ self.b2).to(wide).reshape(weight.shape)
         return (wide + strength * self.scale * (inputs + update)).to(weight.dtype), bias
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns base(x + s A x) + s B x; neither product is built."""
-        if not isinstance(strength, Tensor) and strength == 0:
-            return base(x)
-        if self.left_out(self.module_dropout):
-            return base(x)
         if self.spec.groups > 1 or not _base.owns(base, layer):
-            return super().run(x, base, layer, strength)
+            return super().changed(x, base, layer, strength)
         factor = self.scale * (
             _base.rows(strength, x) if isinstance(strength, Tensor) else strength
         )
@@ -96,8 +92,7 @@ class Adapter(_base.Adapter):
             parameter = getattr(self, name)
             stored = _base.take(tensors, f"{name}.weight", tuple(parameter.shape))
             parameter.data.copy_(stored)
-        alpha = tensors.get("alpha")
-        self.scale = scale(self.rank, float(alpha) if alpha is not None else 0.0)
+        self.scale = _base.scale_of(tensors, self.rank)
 
     def _chain(self, x: Tensor, first: Tensor, second: Tensor, tap: int | None) -> Tensor:
         """Returns second (first x); ``tap`` 1 means 1x1, None the layer's own geometry."""

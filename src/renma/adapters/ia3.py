@@ -61,22 +61,18 @@ class Adapter(_base.Adapter):
         blocks = weight.to(wide).reshape(by_group.shape[0], -1, *weight.shape[1:])
         return (blocks * by_group).reshape(weight.shape).to(weight.dtype), bias
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns the output with scaled channels; no weight is built.
 
         What the factors add is worked out beside the layer's own output: in low precision 1 + w
         would be 1.
         """
-        if self.left_out(self.module_dropout):
-            return base(x)
-        if not isinstance(strength, Tensor) and strength == 0:
-            return base(x)
         around = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
         factor = self.weight.to(x.dtype).reshape(-1, *around)
         if self.on_input and _base.owns(base, layer) and _base.is_wide(x.dtype):

@@ -23,13 +23,7 @@ class Adapter(Additive):
     """Hadamard product of two low-rank products."""
 
     def __init__(self, spec: _base.LayerSpec, config: LoHa, generator: torch.Generator) -> None:
-        super().__init__(
-            spec,
-            dora=config.dora,
-            norm_gradient=config.dora_norm_gradient,
-            dropout=config.dropout,
-            module_dropout=config.module_dropout,
-        )
+        super().__init__(spec, config)
         self.rank, self.rank_dropout = config.rank, config.rank_dropout
         self.scale = scale(config.rank, stored_alpha(config))
         rank, tucker = config.rank, config.tucker and spec.taps > 1
@@ -123,8 +117,7 @@ class Adapter(Additive):
                 stored = _base.take(tensors, f"hada_{name}", tuple(parameter.shape))
                 parameter.data.copy_(stored)
         self.load_others(tensors)
-        alpha = tensors.get("alpha")
-        self.scale = scale(self.rank, float(alpha) if alpha is not None else 0.0)
+        self.scale = _base.scale_of(tensors, self.rank)
 
 
 def parameters(spec: _base.LayerSpec, config: LoHa) -> int:

@@ -87,13 +87,7 @@ class Adapter(Additive):
         generator: torch.Generator,
         split: Split | None = None,
     ) -> None:
-        super().__init__(
-            spec,
-            dora=config.dora,
-            norm_gradient=config.dora_norm_gradient,
-            dropout=config.dropout,
-            module_dropout=config.module_dropout,
-        )
+        super().__init__(spec, config)
         self.rank_dropout = config.rank_dropout
         self.split = s = split or Split.of(spec, config)
         self.rank = config.rank
@@ -135,12 +129,12 @@ class Adapter(Additive):
         """Returns scale * w1 (x) w2."""
         return _kron(parts[0], parts[1:]) * self.scale
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns the changed layer's output; the factors' gradients never need W's."""
         dropping = self.chance is not None and bool(self.dropout)
@@ -151,9 +145,7 @@ class Adapter(Additive):
             or isinstance(strength, Tensor)
             or dropping
         ):
-            return super().run(x, base, layer, strength)
-        if strength == 0 or self.left_out(self.module_dropout):
-            return base(x)
+            return super().changed(x, base, layer, strength)
         weight: Any = layer.weight
         bias = _base.bias_of(layer)
         whole = _base.owns(base, layer) and _base.is_wide(x.dtype, weight.dtype)

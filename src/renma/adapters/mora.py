@@ -32,13 +32,7 @@ class Adapter(Additive):
 
     def __init__(self, spec: _base.LayerSpec, config: Mora, generator: torch.Generator) -> None:
         del generator  # it starts at zero
-        super().__init__(
-            spec,
-            dora=config.dora,
-            norm_gradient=config.dora_norm_gradient,
-            dropout=config.dropout,
-            module_dropout=config.module_dropout,
-        )
+        super().__init__(spec, config)
         self.kind: Kind = config.kind
         size = width(spec, config)
         self.matrix = nn.Parameter(torch.zeros(size, size))
@@ -59,20 +53,16 @@ class Adapter(Additive):
         units = torch.eye(self.spec.columns, dtype=matrix.dtype, device=matrix.device)
         return self.response(units, matrix).t()
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns base(x) + strength * expand(M compress(x))."""
         if self.magnitude is not None or self.diff_b is not None or self.spec.kind != "linear":
-            return super().run(x, base, layer, strength)
-        if self.left_out(self.module_dropout) or (
-            not isinstance(strength, Tensor) and strength == 0
-        ):
-            return base(x)
+            return super().changed(x, base, layer, strength)
         extra = self.response(x, self.matrix.to(x.dtype))
         if self.chance is not None and self.dropout:
             extra = extra * self.kept("dropout", self.dropout, tuple(extra.shape), extra)

@@ -82,21 +82,17 @@ class Adapter(_base.Adapter):
         wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
         return (wide + strength * self.change(wide)).to(weight.dtype), bias
 
-    def run(
+    def changed(
         self,
         x: Tensor,
         base: Callable[[Tensor], Tensor],
         layer: nn.Module,
-        strength: _base.Strength = 1.0,
+        strength: _base.Strength,
     ) -> Tensor:
         """Returns the layer's output turned; no weight is built."""
-        if not isinstance(strength, Tensor) and strength == 0:
-            return base(x)
-        if self.left_out(self.module_dropout):
-            return base(x)
         if self.spec.groups > 1:
             # outputs of a group see other inputs: turned weights are not turned outputs
-            return super().run(x, base, layer, strength)
+            return super().changed(x, base, layer, strength)
         y, bias = base(x), _base.bias_of(layer)
         plain = y if _base.owns(base, layer) else _base.own_forward(layer)(x)
         axis = 1 if self.spec.kind == "conv2d" else -1

@@ -14,30 +14,9 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
-
-
-def layer_key(part: str, path: str) -> str:
-    """Returns the file's name of a layer.
-
-    Args:
-        part: ``unet`` or ``text_encoder``.
-        path: module path, such as ``mid_block.attentions.0.proj_in``.
-    """
-    return f"{PREFIXES[part]}_{path.replace('.', '_')}"
-
-
-def by_layer(tensors: Mapping[str, T]) -> dict[str, dict[str, T]]:
-    """Groups a file's tensors: layer key to {suffix: tensor}."""
-    layers: dict[str, dict[str, T]] = {}
-    for name, tensor in tensors.items():
-        layer, _, suffix = name.partition(".")
-        layers.setdefault(layer, {})[suffix] = tensor
-    return layers
-
 
 def join(layers: Iterable[tuple[str, Mapping[str, T]]]) -> dict[str, T]:
-    """The inverse of :func:`by_layer`."""
+    """Returns a file's tensors from layer key and {suffix: tensor}."""
     return {f"{layer}.{suffix}": t for layer, tensors in layers for suffix, t in tensors.items()}
 
 
