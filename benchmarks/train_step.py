@@ -109,8 +109,8 @@ def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
     from renma import optimizers
     from renma.config.adapter import Lora
     from renma.config.model import ModelConfig
+    from renma.config.objective import ObjectiveConfig
     from renma.config.optimizer import AdamW
-    from renma.config.train import ObjectiveConfig
     from renma.diffusion.noise import NoiseSchedule
     from renma.engine.model import load_family
     from renma.engine.network import Network

@@ -9,7 +9,7 @@ import pytest
 from renma.config import dump, load_run, set_values
 from renma.config.dataset_toml import read_dataset_toml
 from renma.config.prompts import parse, prompts
-from renma.config.train import SampleConfig
+from renma.config.sample import SampleConfig
 from renma.core.errors import UserError
 
 MISTAKES = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from renma.config.train import Sampler
+from renma.config.sample import Sampler
 from renma.core.errors import UserError
 from renma.diffusion import samplers
 from renma.diffusion.noise import NoiseSchedule, normal

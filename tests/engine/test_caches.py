@@ -15,7 +15,7 @@ from renma.config.data import Dataset, Subset
 from renma.core.store import Store, file_hash
 from renma.data.buckets import Fit, fit
 from renma.data.item import Item
-from renma.engine.caches import Latents, Wanted
+from renma.engine.latents import Latents, Wanted
 
 SUBSET = Subset(image_dir="pictures", background=(10, 20, 30))
 ITEM = Item(Path("a.png"), 96, 64, "aa12", True, SUBSET, "d1")

@@ -12,8 +12,9 @@ from renma.config.data import Subset
 from renma.core.store import Store, file_hash
 from renma.data.buckets import Fit
 from renma.data.item import Item
-from renma.engine import caches
-from renma.engine.caches import Latents, TextStates, Wanted
+from renma.engine import text_states
+from renma.engine.latents import Latents, Wanted
+from renma.engine.text_states import TextStates
 
 
 def wanted(folder: Path, colour: str) -> Wanted:
@@ -32,7 +33,7 @@ def quiet(done: int, total: int) -> None:
 
 
 def test_captions_of_a_text_encoder_that_left_are_all_kept(mame, monkeypatch):
-    monkeypatch.setattr(caches, "TEXT_VARIANTS", 2)
+    monkeypatch.setattr(text_states, "TEXT_VARIANTS", 2)
     text = TextStates(mame)
     captions = [f"smile {i}" for i in range(5)]
     text.prepare(captions)
@@ -43,7 +44,7 @@ def test_captions_of_a_text_encoder_that_left_are_all_kept(mame, monkeypatch):
 
 
 def test_endless_captions_do_not_fill_the_memory(mame, monkeypatch):
-    monkeypatch.setattr(caches, "TEXT_VARIANTS", 2)
+    monkeypatch.setattr(text_states, "TEXT_VARIANTS", 2)
     text = TextStates(mame)
     for i in range(5):
         text.condition([f"smile {i}"])
@@ -69,7 +70,7 @@ def test_damaged_latents_are_made_anew(mame, tmp_path: Path, damage: str):
     if damage == "flip":
         data[-3] ^= 64
     foreign = (
-        Path(caches.__file__).parents[1] / "assets/mame/text_encoder/model.safetensors"
+        Path(text_states.__file__).parents[1] / "assets/mame/text_encoder/model.safetensors"
     ).read_bytes()
     path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-8]), "foreign": foreign}[damage])
     again = fresh(mame, tmp_path / "c")

@@ -9,7 +9,7 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from renma import assets
-from renma.config.train import ObjectiveConfig
+from renma.config.objective import ObjectiveConfig
 from renma.diffusion.noise import NoiseSchedule
 from renma.families._base import Condition
 from renma.train.objectives import denoise

@@ -15,7 +15,7 @@ from renma.config import load_run
 from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
-from renma.engine.caches import Latents
+from renma.engine.latents import Latents
 from renma.engine.network import Network
 from renma.train import task
 from renma.train.feed import Fed, Feed

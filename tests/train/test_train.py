@@ -195,7 +195,7 @@ def test_second_run_into_a_folder_is_refused(project: Path):
 def test_accumulated_batches_equal_a_large_one(project: Path):
     """Two batches of one, averaged, give the gradient of their batch of two."""
     from renma.config import load_run
-    from renma.engine.caches import Latents
+    from renma.engine.latents import Latents
     from renma.engine.model import load_family
     from renma.engine.network import Network
     from renma.train.feed import Feed

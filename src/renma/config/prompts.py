@@ -13,7 +13,7 @@ from pydantic import Field
 
 from renma.config._base import Section
 from renma.config.load import read_toml, validate
-from renma.config.train import SampleConfig, Sampler
+from renma.config.sample import SampleConfig, Sampler
 from renma.core.errors import UserError, did_you_mean
 
 OPTIONS = {

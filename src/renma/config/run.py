@@ -8,16 +8,12 @@ from renma.config._base import Section
 from renma.config.adapter import AdapterConfig, Lora
 from renma.config.data import DataConfig
 from renma.config.model import ModelConfig
+from renma.config.objective import ObjectiveConfig
 from renma.config.optimizer import AdamW, OptimizerConfig
+from renma.config.sample import SampleConfig
 from renma.config.schedule import Constant, ScheduleConfig
 from renma.config.start import StartConfig
-from renma.config.train import (
-    JudgeConfig,
-    ObjectiveConfig,
-    OutputConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from renma.config.train import JudgeConfig, OutputConfig, TrainConfig
 
 
 class Run(Section):

@@ -1,4 +1,4 @@
-"""[train], [objective], [output], [sample], [judge]: the run itself."""
+"""[train], [output], [judge]: the run itself."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from renma.config._base import Section, opt
-
-Sampler = Literal[
-    "ddim", "pndm", "heun", "dpmsolver", "dpmsolver++", "dpmsingle", "lms", "euler", "euler_a",
-    "dpm_2", "dpm_2_a", "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
-]  # fmt: skip
 
 
 class TrainConfig(Section):
@@ -51,17 +46,6 @@ class TrainConfig(Section):
     """Write loss and rates for TensorBoard into `tensorboard/`."""
 
 
-class ObjectiveConfig(Section):
-    """What the loss looks at."""
-
-    prior_loss_weight: float = opt(1.0, kohya="prior_loss_weight", ge=0)
-    """Weight of regularisation pictures."""
-    noise_offset: float = opt(0.0, "advanced", kohya="noise_offset", ge=0, le=1)
-    """Adds this much noise that is constant over the picture, so that brightness is learnt."""
-    min_snr_gamma: float = opt(0.0, "advanced", kohya="min_snr_gamma", ge=0)
-    """Cuts the weight of easy (little noised) steps, arXiv 2303.09556; 5 is usual, 0 is off."""
-
-
 class OutputConfig(Section):
     """The LoRA file."""
 
@@ -78,27 +62,6 @@ class OutputConfig(Section):
     """Title in the file (default: the name)."""
     author: str = opt("", "advanced", kohya="metadata_author")
     """Author in the file."""
-
-
-class SampleConfig(Section):
-    """Preview pictures while training."""
-
-    prompts: tuple[str, ...] = opt((), kohya="sample_prompts")
-    """Lines such as `aa12, smile --n blurry --w 512 --h 512 --d 1 --l 7 --s 28 --ss euler_a`."""
-    prompts_file: str = opt("", kohya="sample_prompts")
-    """The same in a file: .txt (a line each), .toml or .json."""
-    every_steps: int = opt(0, kohya="sample_every_n_steps", ge=0)
-    """Draw previews every n steps."""
-    every_epochs: int = opt(0, kohya="sample_every_n_epochs", ge=0)
-    """Draw previews every n epochs; wins over `every_steps`."""
-    at_first: bool = opt(False, kohya="sample_at_first")
-    """Draw them before the first step too."""
-    sampler: Sampler = opt("ddim", kohya="sample_sampler")
-    """Sampler where the prompt names none."""
-    steps: int = opt(20, kohya="sample_steps", ge=1, le=1000)
-    """Sampling steps where the prompt names none."""
-    scale: float = opt(7.5, ge=1)
-    """Classifier-free guidance (CFG) where the prompt names none."""
 
 
 class JudgeConfig(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -40,10 +40,25 @@ class Condition:
     """What the text says to the U-Net.
 
     Args:
-        states: (batch, tokens, width) hidden states of the text encoder.
+        states: (batch, tokens, width) hidden states of the text encoder, SDXL: of both, side by
+            side.
+        pooled: (batch, width) summary of the text, for families that want it (SDXL).
+        sizes: (batch, 6) original height and width, top and left of the crop, target height and
+            width in pixels, for families that want it (SDXL, arXiv 2307.01952).
     """
 
     states: Tensor
+    pooled: Tensor | None = None
+    sizes: Tensor | None = None
+
+    def with_sizes(self, sizes: Tensor) -> Condition:
+        """Returns the same words about pictures of these sizes, (batch, 6)."""
+        return replace(self, sizes=sizes)
+
+    def take(self, rows: Tensor) -> Condition:
+        """Returns the samples that an index or a mask of the batch chooses."""
+        given = (self.states, self.pooled, self.sizes)
+        return Condition(*(None if t is None else t[rows] for t in given))  # pyright: ignore
 
 
 class Family(ABC):
@@ -65,6 +80,8 @@ class Family(ABC):
     """Side in pixels that the model was made for."""
     hashes: dict[str, str]
     """SHA-256 of the weight file of each part: vae, text_encoder, unet."""
+    wants_sizes: ClassVar[bool] = False
+    """Whether conditions need ``pooled`` and ``sizes``."""
 
     @abstractmethod
     def targets(self) -> Mapping[str, Target]:
@@ -74,8 +91,18 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def encode_text(self, prompts: Sequence[str]) -> Condition:
-        """Returns the condition of prompts; gradients flow if adapters are attached."""
+    def encode_text(
+        self, prompts: Sequence[str], *, chunks: int | None = None, weighted: bool | None = None
+    ) -> Condition:
+        """Returns the condition of prompts, without sizes; gradients flow through adapters.
+
+        Args:
+            prompts: texts.
+            chunks: rows of 75 tokens that a prompt may fill; longer ones are cut. Default: the
+                model section's ``max_tokens``.
+            weighted: whether ``(word:1.3)`` and ``[word]`` weigh. Default: the model section's
+                ``weighted_captions``.
+        """
 
     @abstractmethod
     def count_tokens(self, prompt: str) -> int:

@@ -79,7 +79,13 @@ class Family(_base.Family):
         pairs = zip(layers, table, strict=True)
         return {slot.name: _base.Target(layer, slot) for layer, slot in pairs}
 
-    def encode_text(self, prompts: Sequence[str]) -> _base.Condition:
+    def encode_text(
+        self,
+        prompts: Sequence[str],
+        *,
+        chunks: int | None = None,  # noqa: ARG002 - longer prompts follow with the other families
+        weighted: bool | None = None,  # noqa: ARG002
+    ) -> _base.Condition:
         """Returns (batch, 77, width) states; longer prompts are cut at 75 tokens."""
         tokens = self.tokenizer(
             list(prompts),

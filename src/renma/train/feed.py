@@ -12,7 +12,7 @@ from renma.core.store import digest
 from renma.data.captions import is_random, shown_caption
 from renma.data.item import Item
 from renma.data.order import Batch, Showing
-from renma.engine.caches import Latents, Wanted
+from renma.engine.latents import Latents, Wanted
 from renma.train.plan import Prepared
 
 

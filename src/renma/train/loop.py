@@ -18,8 +18,8 @@ from renma.core.errors import Interrupted, UserError
 from renma.core.events import Report
 from renma.core.store import file_hash
 from renma.diffusion.noise import NoiseSchedule
-from renma.engine.caches import TextStates
 from renma.engine.network import Network, NormReport
+from renma.engine.text_states import TextStates
 from renma.families._base import Condition, Family
 from renma.formats import state as states
 from renma.train.feed import Fed, Feed

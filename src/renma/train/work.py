@@ -15,9 +15,10 @@ from renma.config.prompts import prompts
 from renma.core.errors import UserError
 from renma.core.events import Report, read_events
 from renma.engine.begin import apply_base_weights, begin
-from renma.engine.caches import Latents, TextStates
+from renma.engine.latents import Latents
 from renma.engine.memory import peak_mib
 from renma.engine.model import load_family
+from renma.engine.text_states import TextStates
 from renma.families._base import Family
 from renma.formats import state as states
 from renma.train.board import Board

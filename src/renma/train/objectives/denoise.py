@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from renma.config.train import ObjectiveConfig
+from renma.config.objective import ObjectiveConfig
 from renma.core import keyed
 from renma.diffusion.noise import NoiseSchedule, normal
 from renma.families._base import Condition, Family
