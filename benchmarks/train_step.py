@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,11 @@ def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
     from renma.config.model import ModelConfig
     from renma.config.objective import ObjectiveConfig
     from renma.config.optimizer import AdamW
-    from renma.diffusion.noise import NoiseSchedule
+    from renma.diffusion.schedule import NoiseSchedule
     from renma.engine.model import load_family
     from renma.engine.network import Network
-    from renma.train.objectives import denoise
+    from renma.train.objectives.denoise import Samples, loss
+    from renma.train.objectives.draws import draw
 
     torch.set_num_threads(os.cpu_count() or 1)
     model = ModelConfig(path=str(arguments.model))
@@ -125,16 +127,17 @@ def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
     groups = [{"params": network.parameters(p), "lr": 1e-4} for p in ("unet", "text_encoder")]
     optimizer = optimizers.build(groups, AdamW())
     trained = [p for group in groups for p in group["params"]]
-    weights = torch.ones(arguments.batch)
+    samples = Samples(torch.ones(arguments.batch))
     schedule = NoiseSchedule.of(family.scheduler_config)
 
     def step(index: int) -> None:
         latents = moments(arguments, index)
         pairs = [(m, torch.zeros_like(m)) for m in latents]
         places = [(0, index * arguments.batch + i) for i in range(arguments.batch)]
-        draws = denoise.draw(pairs, places, 0, schedule.timesteps, ObjectiveConfig())
+        draws = draw(pairs, places, 0, schedule, ObjectiveConfig())
         condition = family.encode_text([CAPTION] * arguments.batch)
-        each = denoise.loss(family, schedule, draws, condition, weights, ObjectiveConfig())
+        given = (family, schedule, draws, condition, samples, ObjectiveConfig())
+        each = loss(*given, nullcontext)
         (each.sum() / arguments.batch).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()

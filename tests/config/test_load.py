@@ -141,7 +141,7 @@ def test_the_guides_settings_toml(tmp_path: Path):
         ("[general]\nshufle_caption = true\n[[datasets]]", r":2: unknown key 'shufle_caption' in \[general\]. Did you mean 'shuffle_caption'"),
         ("[genral]\n[[datasets]]", r":1: unknown table 'genral'. Did you mean 'general'"),
         ("[general]\ntrain_folder = 'x'\n[[datasets]]", "unknown key 'train_folder'"),
-        ("[general]\ncolor_aug = true\n[[datasets]]", r":2: 'color_aug' is a key of sd-scripts that this version"),
+        ("[general]\nis_reg = true\n[[datasets]]", r":2: unknown key 'is_reg' in \[general\]. It belongs into \[\[datasets.subsets\]\]"),
         ("[general]\nkeep_tokens = 1", r"at least one \[\[datasets\]\]"),
         ("[[datasets]]\nbatch_size = 'x'", "batch_size"),
     ],

@@ -15,10 +15,12 @@ from PIL import Image
 
 from renma.config.data import Dataset, Subset
 from renma.core.errors import UserError
-from renma.data.buckets import Fit, fit, load_fitted
+from renma.data.augment import Augment
+from renma.data.buckets import Fit, fit
 from renma.data.folder import ScannedSet
 from renma.data.item import Item
 from renma.data.order import Order
+from renma.data.pixels import load_fitted
 
 SUBSET = Subset(image_dir=".")
 
@@ -37,7 +39,7 @@ def saved(path: Path, width: int, height: int) -> Item:
 def test_pixels_are_those_of_resizing_the_whole_and_cropping(tmp_path: Path, size):
     one = saved(tmp_path / "x.png", *size)
     fitted = fit(*size, Dataset(resolution=(64, 64)))
-    found = load_fitted(one, fitted, SUBSET)
+    found = load_fitted(one, Augment(fitted)).rgb
     with Image.open(one.path) as picture:
         smaller = fitted.resized[0] <= size[0] and fitted.resized[1] <= size[1]
         kind = Image.Resampling.BICUBIC if smaller else Image.Resampling.LANCZOS
@@ -52,7 +54,7 @@ def test_a_picture_of_the_right_size_is_not_touched(tmp_path: Path):
     with Image.open(one.path) as picture:
         expected = np.asarray(picture)
     assert np.array_equal(
-        load_fitted(one, fit(64, 64, Dataset(resolution=(64, 64))), SUBSET), expected
+        load_fitted(one, Augment(fit(64, 64, Dataset(resolution=(64, 64))))).rgb, expected
     )
 
 
@@ -64,14 +66,16 @@ def test_a_strip_costs_no_more_than_its_bucket(tmp_path: Path):
 import resource, sys
 from pathlib import Path
 from renma.config.data import Dataset, Subset
-from renma.data.buckets import fit, load_fitted
+from renma.data.augment import Augment
+from renma.data.buckets import fit
+from renma.data.pixels import load_fitted
 from renma.data.item import Item
 import numpy
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 subset = Subset(image_dir=".")
 item = Item(Path(sys.argv[1]), 1, 20_000, "", False, subset, "")
 fitted = fit(1, 20_000, Dataset(resolution=(512, 512), enable_bucket=True))
-print(fitted.resized, load_fitted(item, fitted, subset).shape)
+print(fitted.resized, load_fitted(item, Augment(fitted)).rgb.shape)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "x.png")],
@@ -85,7 +89,7 @@ def test_a_file_changed_since_it_was_measured_is_refused(tmp_path: Path):
     fitted = fit(80, 64, Dataset(resolution=(64, 64)))
     saved(one.path, 64, 80)
     with pytest.raises(UserError, match=r"x\.png: changed"):
-        load_fitted(one, fitted, SUBSET)
+        load_fitted(one, Augment(fitted))
 
 
 @settings(max_examples=300, deadline=None)

@@ -8,13 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from renma import assets
 from renma.config.data import Subset
 from renma.core.store import Store, file_hash
 from renma.data.buckets import Fit
 from renma.data.item import Item
-from renma.engine import text_states
 from renma.engine.latents import Latents, Wanted
-from renma.engine.text_states import TextStates
 
 
 def wanted(folder: Path, colour: str) -> Wanted:
@@ -25,30 +24,16 @@ def wanted(folder: Path, colour: str) -> Wanted:
 
 
 def fresh(mame, folder: Path) -> Latents:
-    return Latents(mame, Store("latents", ".safetensors", folder))
+    return Latents.of(mame, Store("latents", ".safetensors", folder))
+
+
+def tensors(latents: Latents, picture: Wanted) -> tuple[torch.Tensor, torch.Tensor]:
+    found = latents.get(picture)
+    return found.mean, found.deviation
 
 
 def quiet(done: int, total: int) -> None:
     pass
-
-
-def test_captions_of_a_text_encoder_that_left_are_all_kept(mame, monkeypatch):
-    monkeypatch.setattr(text_states, "TEXT_VARIANTS", 2)
-    text = TextStates(mame)
-    captions = [f"smile {i}" for i in range(5)]
-    text.prepare(captions)
-    text.keep_all()
-    monkeypatch.setattr(mame, "text_encoder", None)
-    for caption in captions * 2:
-        assert text.condition([caption]).states.shape == (1, 77, 128)
-
-
-def test_endless_captions_do_not_fill_the_memory(mame, monkeypatch):
-    monkeypatch.setattr(text_states, "TEXT_VARIANTS", 2)
-    text = TextStates(mame)
-    for i in range(5):
-        text.condition([f"smile {i}"])
-    assert len(text._kept) == 2
 
 
 def test_latents_do_not_depend_on_what_is_encoded_beside_them(mame, tmp_path: Path):
@@ -56,7 +41,7 @@ def test_latents_do_not_depend_on_what_is_encoded_beside_them(mame, tmp_path: Pa
     together, alone = fresh(mame, tmp_path / "a"), fresh(mame, tmp_path / "b")
     assert together.prepare(pictures, quiet) == 3
     assert alone.prepare(pictures[1:2], quiet) == 1
-    for one, other in zip(together.get(pictures[1]), alone.get(pictures[1]), strict=True):
+    for one, other in zip(tensors(together, pictures[1]), tensors(alone, pictures[1]), strict=True):
         assert torch.equal(one, other)
 
 
@@ -69,12 +54,10 @@ def test_damaged_latents_are_made_anew(mame, tmp_path: Path, damage: str):
     data = bytearray(path.read_bytes())
     if damage == "flip":
         data[-3] ^= 64
-    foreign = (
-        Path(text_states.__file__).parents[1] / "assets/mame/text_encoder/model.safetensors"
-    ).read_bytes()
+    foreign = (assets.MAME / "text_encoder" / "model.safetensors").read_bytes()
     path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-8]), "foreign": foreign}[damage])
     again = fresh(mame, tmp_path / "c")
     assert again.prepare([picture], quiet) == 1
-    for one, other in zip(first.get(picture), again.get(picture), strict=True):
+    for one, other in zip(tensors(first, picture), tensors(again, picture), strict=True):
         assert torch.equal(one, other)
     assert fresh(mame, tmp_path / "c").prepare([picture], quiet) == 0

@@ -9,14 +9,12 @@ import pytest
 
 import renma
 from renma.config.adapter import AdapterConfig
-from renma.config.optimizer import OptimizerConfig
 from renma.config.schedule import ScheduleConfig
 from renma.core import registry
 from renma.core.errors import UserError
 
 REGISTRIES = [
     ("renma.adapters", AdapterConfig, "algo"),
-    ("renma.optimizers", OptimizerConfig, "name"),
     ("renma.schedules", ScheduleConfig, "name"),
 ]
 

@@ -28,6 +28,7 @@ learning_rate = 1e-3
 max_steps = 6
 save_every_steps = 2
 threads = 1
+precision = "fp32"
 tensorboard = false
 """
 

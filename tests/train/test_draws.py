@@ -1,4 +1,4 @@
-"""What is random about a batch, and the loss: keys, the offset, min-SNR, the VAE's deviation."""
+"""What is random about a batch: keys, kinds of noise, timesteps, the VAE's deviation (E13)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ import json
 
 import pytest
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from renma import assets
 from renma.config.objective import ObjectiveConfig
-from renma.diffusion.noise import NoiseSchedule
-from renma.families._base import Condition
-from renma.train.objectives import denoise
+from renma.core import keyed
+from renma.diffusion.noise import layered, normal, share
+from renma.diffusion.schedule import NoiseSchedule
+from renma.train.objectives.draws import Draws
+from renma.train.objectives.draws import draw as draw_batch
 
 SHAPE = (4, 16, 16)
 PLACES = [(0, 0), (0, 1), (3, 7)]
 OFFSET = 0.25
+SCHEDULE = NoiseSchedule.of(
+    json.loads((assets.MAME / "scheduler" / "scheduler_config.json").read_text())
+)
 
 
-def draw(places=PLACES, seed: int = 42, offset: float = 0.0, mean: float = 2.0, std: float = 0.5):
+def draw(
+    places=PLACES,
+    seed: int = 42,
+    offset: float = 0.0,
+    mean: float = 2.0,
+    std: float = 0.5,
+    **options,
+) -> Draws:
     moments = [(torch.full(SHAPE, mean), torch.full(SHAPE, std))] * len(places)
-    return denoise.draw(moments, places, seed, 1000, ObjectiveConfig(noise_offset=offset))
+    config = ObjectiveConfig(noise_offset=offset, **options)
+    return draw_batch(moments, places, seed, SCHEDULE, config)
 
 
 def four(places=PLACES, seed: int = 42) -> dict[str, torch.Tensor]:
@@ -97,43 +109,79 @@ def test_noise_offset_is_as_strong_as_asked():
     assert weak.abs().max() > 0.01
 
 
-class Says:
-    """A model that predicts what it is told to, and remembers what it was shown."""
+def test_a_random_offset_is_a_share_of_the_whole_for_each_sample():
+    places = [(0, i) for i in range(5)]
+    plain, whole = draw(places).noise, draw(places, offset=OFFSET).noise
+    part = draw(places, offset=OFFSET, noise_offset_random_strength=True).noise
+    shares = torch.tensor([share(42, "noise offset strength", *place) for place in places])
+    expected = plain + shares.view(-1, 1, 1, 1) * (whole - plain)
+    torch.testing.assert_close(part, expected, rtol=1e-5, atol=1e-5)
+    assert len(set(shares.tolist())) == 5
 
-    def __init__(self, answer: torch.Tensor) -> None:
-        self.answer = answer
 
-    def predict(self, noisy, timesteps, condition):
-        self.noisy = noisy
-        return self.answer
+def test_the_adaptive_share_looks_at_the_latents():
+    plain, whole = draw(std=0.0).noise, draw(std=0.0, offset=0.1, adaptive_noise_scale=0.2).noise
+    numbers = torch.stack([normal((4, 1, 1), 42, "noise offset", *place) for place in PLACES])
+    expected = plain + (0.1 + 0.2 * 2.0) * numbers  # latents are 2 everywhere
+    torch.testing.assert_close(whole, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 5.0])
-def test_loss_is_the_papers_with_diffusers_alphas(gamma):
-    """Hang et al., arXiv 2303.09556: weight min(SNR, gamma) / SNR for noise prediction."""
-    scheduler = json.loads((assets.MAME / "scheduler" / "scheduler_config.json").read_text())
-    times = torch.tensor([0, 50, 300, 600, 999])
-    drawn = draw([(0, i) for i in range(5)])
-    drawn = denoise.Draws(drawn.latents, drawn.noise, times)
-    guess = torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(1))
-    model, weights = Says(guess), torch.tensor([1.0, 1.0, 0.5, 1.0, 2.0])
-    got = denoise.loss(
-        model,
-        NoiseSchedule.of(scheduler),
-        drawn,
-        Condition(torch.zeros(5, 1, 1)),
-        weights,
-        ObjectiveConfig(min_snr_gamma=gamma),
-    )
+def test_layers_lie_over_the_offset():
+    got = draw(offset=OFFSET, multires_noise_iterations=3, multires_noise_discount=0.7).noise
+    below = draw(offset=OFFSET).noise
+    for one, base, place in zip(got, below, PLACES, strict=True):
+        torch.testing.assert_close(one, layered(base, 3, 0.7, 42, place))
 
-    reference = DDPMScheduler.from_config(scheduler)
-    left = reference.alphas_cumprod[times].double()
-    snr = left / (1 - left)
-    cut = torch.minimum(snr, torch.tensor(gamma).double()) / snr if gamma else torch.ones(5)
-    squares = (guess - drawn.noise).double().square().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(got.double(), squares * cut * weights, rtol=1e-4, atol=0)
-    theirs = reference.add_noise(drawn.latents, drawn.noise, times)
-    torch.testing.assert_close(model.noisy, theirs, rtol=1e-4, atol=1e-5)
+
+@pytest.mark.parametrize("random", [False, True])
+def test_input_noise_leaves_the_target_alone(random):
+    """arXiv 2301.11706: the model sees noise + g * N(0, 1) and should answer the noise."""
+    plain = draw()
+    got = draw(ip_noise_gamma=0.1, ip_noise_gamma_random_strength=random)
+    assert torch.equal(got.noise, plain.noise)
+    assert torch.equal(got.timesteps, plain.timesteps)
+    extra = torch.stack([normal(SHAPE, 42, "input noise", *place) for place in PLACES])
+    shares = [share(42, "input noise strength", *place) if random else 1.0 for place in PLACES]
+    expected = plain.noise + 0.1 * torch.tensor(shares).view(-1, 1, 1, 1) * extra
+    assert got.noised_with is not None
+    torch.testing.assert_close(got.noised_with, expected, rtol=1e-5, atol=1e-6)
+    noisy = SCHEDULE.add_noise(got.latents, expected, got.timesteps)
+    torch.testing.assert_close(got.noisy(SCHEDULE), noisy, rtol=1e-5, atol=1e-5)
+
+
+def test_without_input_noise_the_input_is_noised_with_the_target():
+    plain = draw()
+    assert plain.noised_with is None
+    expected = SCHEDULE.add_noise(plain.latents, plain.noise, plain.timesteps)
+    assert torch.equal(plain.noisy(SCHEDULE), expected)
+
+
+def test_timesteps_stay_in_the_range_and_reach_its_ends():
+    times = draw([(0, i) for i in range(400)], min_timestep=300, max_timestep=310).timesteps
+    assert set(times.tolist()) == set(range(300, 310))
+
+
+ALL_ON = {
+    "noise_offset_random_strength": True, "adaptive_noise_scale": 0.1, "ip_noise_gamma": 0.1,
+    "multires_noise_iterations": 4, "ip_noise_gamma_random_strength": True, "max_timestep": 500,
+}  # fmt: skip
+
+
+def test_with_every_option_a_showing_draws_the_same_whatever_shares_its_batch():
+    together = draw(offset=OFFSET, **ALL_ON)
+    for index, place in enumerate(PLACES):
+        alone = draw([place], offset=OFFSET, **ALL_ON)
+        for name in ("latents", "noise", "timesteps", "noised_with"):
+            assert torch.equal(getattr(alone, name)[0], getattr(together, name)[index]), name
+
+
+def test_options_leave_the_other_draws_of_a_showing_alone():
+    """Switching an option on changes what it is about, and no other random number."""
+    plain, other = draw(), draw(offset=OFFSET, **ALL_ON | {"max_timestep": 1000})
+    assert torch.equal(plain.latents, other.latents)
+    assert torch.equal(plain.timesteps, other.timesteps)
+    expected = [keyed.rng(42, "timestep", *place).randrange(1000) for place in PLACES]
+    assert plain.timesteps.tolist() == expected
 
 
 def test_latents_have_mean_and_deviation_of_the_vaes_posterior(mame):

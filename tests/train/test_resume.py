@@ -76,6 +76,84 @@ def test_resume_is_bit_identical(lopsided: Path, name: str):
     assert final(out) == straight
 
 
+def back_to(out: Path, step: int) -> None:
+    """Takes a run back to a state, as if it had been killed right after it was saved."""
+    for path in state.states(out / "state"):
+        if state.step_of(path) > step:
+            path.unlink()
+    (out / "lora" / "lora.safetensors").unlink(missing_ok=True)
+    assert state.step_of(state.states(out / "state")[-1]) == step
+
+
+EVERY_STEP = ("train.save_every_steps=1", "train.keep_states=9")
+
+
+@pytest.mark.parametrize(
+    ("values", "steps"),
+    [
+        # two batches an epoch: steps end in the middle of epochs and at their borders
+        ((), (1, 2, 3, 4, 5)),
+        # three batches a step: every step ends inside another epoch, at another batch of it
+        (("train.gradient_accumulation_steps=3",), (1, 2, 5)),
+    ],
+    ids=["each step of an epoch", "in the middle of accumulation"],
+)
+def test_resumed_from_any_step_and_again_from_the_next(project: Path, values, steps):
+    """A resume of a resume of a resume gives the bytes of the undisturbed run (E9)."""
+    how = (*values, *EVERY_STEP, "schedule.name=cosine")
+    out = train(project, "a", *how)
+    straight, events = final(out), told(out)
+    order = [row["epoch"] for row in events]
+    assert len(set(order)) > 1
+    for step in steps:
+        back_to(out, step)
+        train(project, "a", *how, resume=True)
+        assert final(out) == straight
+        assert told(out)[-6 + step :] == events[step:]
+
+
+@pytest.mark.parametrize("stops", [(2, 3, 5), (1, 4)], ids=str)
+def test_stopped_again_and_again(project: Path, monkeypatch, stops: tuple[int, ...]):
+    """Each session goes on where the one before was stopped; steps count on over all of them."""
+    values = ("train.save_every_steps=0", "train.gradient_accumulation_steps=2")
+    straight = train(project, "a", *values)
+    step = Trainer.step
+    for number in stops:
+        with monkeypatch.context() as patch:
+
+            def stopping(self: Trainer, number: int = number):
+                if self.counters.step == number - 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return step(self)
+
+            patch.setattr(Trainer, "step", stopping)
+            with pytest.raises(Interrupted, match=f"stopped after step {number}"):
+                train(project, "b", *values, resume=number != stops[0])
+    out = train(project, "b", *values, resume=True)
+    assert [row["step"] for row in told(out)] == [1, 2, 3, 4, 5, 6]
+    assert told(out) == told(straight)
+    assert final(out) == final(straight)
+
+
+def test_a_longer_run_is_that_run(project: Path):
+    """4 steps and then 2 more are 6 steps, where the schedule does not go by the length."""
+    straight = train(project, "a", "schedule.name=constant_with_warmup", "schedule.warmup_steps=3")
+    values = ("schedule.name=constant_with_warmup", "schedule.warmup_steps=3")
+    out = train(project, "b", *values, "train.max_steps=4")
+    train(project, "b", *values, resume=True)
+    assert final(out) == final(straight)
+    assert told(out)[-1]["steps"] == 6
+    assert told(out)[:-2] == [{**row, "steps": 4, "epochs": told(out)[0]["epochs"]} for row in told(straight)[:4]]
+
+
+def test_a_shorter_rest_than_planned_ends_where_it_is_told(project: Path):
+    straight = train(project, "a", "train.max_steps=3", "train.save_every_steps=1")
+    out = train(project, "b", "train.max_steps=6", *EVERY_STEP)
+    back_to(out, 2)
+    train(project, "b", "train.max_steps=3", *EVERY_STEP, resume=True)
+    assert final(out) == final(straight)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_after_the_step_and_resume_gives_the_same_bytes(
     project: Path, monkeypatch, number: signal.Signals, code: int

@@ -33,7 +33,7 @@ def trainer(project: Path, family, *values: str):
     """A trainer on the shared model, which it gives back as it was."""
     run = load_run(project / "run.toml", list(values))
     prepared = prepare(run, project)
-    latents = Latents(family)
+    latents = Latents.of(family)
     feed = Feed(run, prepared, latents)
     latents.prepare(feed.all_wanted(), lambda done, total: None)
     network = Network.fresh(family, run.adapter, 0, trained_parts(run))
@@ -55,8 +55,7 @@ class Given:
 
 
 def part(batch: Fed, start: int, stop: int) -> Fed:
-    names = ("moments", "places", "captions", "weights", "names")
-    return replace(batch, **{name: getattr(batch, name)[start:stop] for name in names})
+    return batch.rows(start, stop)
 
 
 def poisoned(batch: Fed) -> Fed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from renma.config import Run, dump
-from renma.train.save import without_places
+from renma.train.places import without_places
 
 HOME = "/home/someone/private"
 PLACES = {

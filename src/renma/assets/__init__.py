@@ -1,4 +1,4 @@
-"""What ships inside renma: the embedded model mame, its reader, sample picture sets."""
+"""What ships inside renma: the model mame, its reader, sample pictures, Stable Diffusion's facts."""
 
 from __future__ import annotations
 
@@ -8,3 +8,5 @@ FOLDER = Path(__file__).parent
 MAME = FOLDER / "mame"
 ATTRIBUTES = FOLDER / "attributes"
 SAMPLES = FOLDER / "samples"
+PRESETS = FOLDER / "presets"
+STABLE_DIFFUSION = FOLDER / "stable_diffusion"

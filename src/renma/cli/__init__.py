@@ -1,5 +1,5 @@
 """The command line: commands derived from the task table, progress bars, exit codes (no torch)."""
 
-from renma.cli.app import main
+from renma.cli.app import guarded, main
 
-__all__ = ["main"]
+__all__ = ["guarded", "main"]

@@ -26,6 +26,7 @@ _INTRO = """From a pile of pictures to a LoRA that is proven to work.
 The order of the work:
 """
 _GROUPS = {
+    "caption": "Captions and tags of many pictures at once.",
     "file": "Show, check, edit, convert, merge, resize, extract and cut LoRA files.",
     "plan": "Arithmetic before training.",
 }
@@ -46,9 +47,25 @@ def main(arguments: Iterable[str] | None = None, tasks: tuple[Task, ...] = TASKS
         The exit code: 0 done, 1 a defect of ours, 2 the user's mistake, 130 or 143 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def work() -> None:
+        build(tasks)(words, exit_on_error=False, print_error=False, result_action="return_none")
+
+    return guarded(work)
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Does something for a person at a terminal; what goes wrong is one line.
+
+    Args:
+        work: what to do.
+
+    Returns:
+        The exit code, as of :func:`main`.
+    """
     _quiet_libraries()
     try:
-        build(tasks)(words, exit_on_error=False, print_error=False, result_action="return_none")
+        work()
         sys.stdout.flush()
     except UserError as error:
         return _say(error.line(), USER_MISTAKE)

@@ -1,71 +1,100 @@
-"""[optimizer]: how weights move. One class per file in ``renma/optimizers``."""
+"""[optimizer]: how weights move. Each class is a row of facts that ``renma/optimizers`` builds."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from renma.config._base import Section, default_tag, opt
+from renma.config.optimizers._base import Rates, Traits
+from renma.config.optimizers.adam import (
+    AdamW,
+    AdamW8bit,
+    Adan,
+    AdEMAMix,
+    AdEMAMix8bit,
+    PagedAdamW8bit,
+    PagedAdamW32bit,
+    StableAdamW,
+)
+from renma.config.optimizers.automatic import (
+    Automatic,
+    DAdaptAdaGrad,
+    DAdaptAdam,
+    DAdaptAdamPreprint,
+    DAdaptAdan,
+    DAdaptAdanIP,
+    DAdaptLion,
+    DAdaptSGD,
+    Prodigy,
+)
+from renma.config.optimizers.custom import Custom
+from renma.config.optimizers.factored import CAME, Adafactor
+from renma.config.optimizers.schedule_free import (
+    AdamWScheduleFree,
+    ProdigyPlusScheduleFree,
+    RAdamScheduleFree,
+    SGDScheduleFree,
+)
+from renma.config.optimizers.signs import (
+    Lion,
+    Lion8bit,
+    Muon,
+    PagedLion8bit,
+    SGDNesterov,
+    SGDNesterov8bit,
+    Tiger,
+)
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
+ALIASES = {
+    "dadaptation": "dadaptadampreprint",
+    "pagedadamw": "pagedadamw32bit",
+    "prodigyplus": "prodigyplusschedulefree",
+    "sgd": "sgdnesterov",
+    "sgd8bit": "sgdnesterov8bit",
+}
+"""Other names that people know."""
 
 
-class _Rates(Section):
-    """Learning rates of the trained parts."""
-
-    learning_rate: float = opt(1e-4, kohya="learning_rate", ge=0)
-    """Step size; used for every part that has no rate of its own."""
-    unet_lr: float | None = opt(None, kohya="unet_lr", ge=0, strict=True)
-    """Step size of the U-Net; 0 leaves it untrained."""
-    text_encoder_lr: float | None = opt(None, kohya="text_encoder_lr", ge=0, strict=True)
-    """Step size of the text encoder; 0 leaves it untrained."""
-
-    def rate(self, part: str) -> float:
-        """Returns the learning rate of `unet` or `text_encoder`."""
-        own = self.unet_lr if part == "unet" else self.text_encoder_lr
-        return self.learning_rate if own is None else own
+def known(name: str) -> str:
+    """Returns an optimizer's name as it is written here, from any spelling of it."""
+    plain = name.replace("_", "").replace("-", "").replace(" ", "").lower()
+    return ALIASES.get(plain, plain)
 
 
-class AdamW(_Rates):
-    """AdamW with decoupled weight decay (arXiv 1711.05101)."""
-
-    name: Literal["adamw"] = "adamw"
-    """Optimizer."""
-    betas: tuple[Decay, Decay] = opt((0.9, 0.999), "advanced")
-    """Decay of the running mean and of the running square of the gradient."""
-    eps: float = opt(1e-8, "expert", gt=0)
-    """Added to the denominator."""
-    weight_decay: float = opt(0.01, "advanced", ge=0)
-    """Decoupled decay, multiplied by the learning rate."""
-
-
-class AdamW8bit(AdamW):
-    """AdamW whose state is kept in 8 bits (bitsandbytes, arXiv 2110.02861)."""
-
-    name: Literal["adamw8bit"] = "adamw8bit"  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Optimizer."""
-
-
-class Prodigy(_Rates):
-    """Prodigy: finds the step size by itself (arXiv 2306.06101)."""
-
-    name: Literal["prodigy"] = "prodigy"
-    """Optimizer."""
-    learning_rate: float = opt(1.0, kohya="learning_rate", ge=0)
-    """A factor on the step size that Prodigy finds; leave it at 1."""
-    betas: tuple[Decay, Decay] = opt((0.9, 0.999), "advanced")
-    """Decay of the running mean and of the running square of the gradient."""
-    weight_decay: float = opt(0.0, "advanced", ge=0)
-    """Decoupled decay."""
-    d_coef: float = opt(1.0, "advanced", gt=0)
-    """Factor on the found step size; below 1 is more careful."""
-    safeguard_warmup: bool = opt(True, "expert")
-    """Keeps a warm-up from misleading the step size estimate."""
-    use_bias_correction: bool = opt(True, "expert")
-    """Adam's bias correction."""
+def _named(raw: Any) -> Any:
+    """Fills in the default, and lets any spelling of a name and a class' path stand for it."""
+    if not isinstance(raw, dict):
+        return raw
+    name = raw.get("name", "adamw")
+    if not isinstance(name, str):
+        return raw
+    if "." in name:
+        return {**raw, "name": "custom", "class_path": name}
+    return {**raw, "name": known(name)}
 
 
 OptimizerConfig = Annotated[
-    AdamW | AdamW8bit | Prodigy, Field(discriminator="name"), default_tag("name", "adamw")
-]
+    AdamW | AdamW8bit | PagedAdamW8bit | PagedAdamW32bit | StableAdamW | AdEMAMix | AdEMAMix8bit
+    | Adan | Lion | Lion8bit | PagedLion8bit | Tiger | SGDNesterov | SGDNesterov8bit | Muon
+    | Prodigy | DAdaptAdam | DAdaptAdamPreprint | DAdaptAdaGrad | DAdaptSGD | DAdaptLion
+    | DAdaptAdan | DAdaptAdanIP | Adafactor | CAME | AdamWScheduleFree | RAdamScheduleFree
+    | SGDScheduleFree | ProdigyPlusScheduleFree | Custom,
+    Field(discriminator="name"),
+    BeforeValidator(_named),
+]  # fmt: skip
+
+
+def sections() -> tuple[type[Rates], ...]:
+    """Returns the section class of every optimizer."""
+    return get_args(get_args(OptimizerConfig)[0])
+
+
+__all__ = [
+    "ALIASES", "CAME", "AdEMAMix", "AdEMAMix8bit", "Adafactor", "AdamW", "AdamW8bit",
+    "AdamWScheduleFree", "Adan", "Automatic", "Custom", "DAdaptAdaGrad", "DAdaptAdam",
+    "DAdaptAdamPreprint", "DAdaptAdan", "DAdaptAdanIP", "DAdaptLion", "DAdaptSGD", "Lion",
+    "Lion8bit", "Muon", "OptimizerConfig", "PagedAdamW8bit", "PagedAdamW32bit", "PagedLion8bit",
+    "Prodigy", "ProdigyPlusScheduleFree", "RAdamScheduleFree", "Rates", "SGDNesterov",
+    "SGDNesterov8bit", "SGDScheduleFree", "StableAdamW", "Tiger", "Traits", "known", "sections",
+]  # fmt: skip

@@ -1,19 +1,28 @@
 """Prompt lines and prompt files as kohya-ss/sd-scripts reads them (no torch).
 
 ``text --n negative --w width --h height --d seed --l CFG scale --s steps --ss sampler``
+
+An option begins at a blank and two dashes; nothing before the first one is ever read as an option.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import Field
 
 from renma.config._base import Section
-from renma.config.load import read_toml, validate
+from renma.config.load import validate
 from renma.config.sample import SampleConfig, Sampler
+from renma.core import text_file
 from renma.core.errors import UserError, did_you_mean
 
 OPTIONS = {
@@ -24,22 +33,50 @@ _FILE_NAMES = {
     "prompt": "text", "negative_prompt": "negative", "width": "width", "height": "height",
     "seed": "seed", "scale": "scale", "sample_steps": "steps", "sample_sampler": "sampler",
 }  # fmt: skip
+_NOT_HERE = {
+    "cn": "a ControlNet picture; previews are drawn without ControlNet",
+    "controlnet_image": "a ControlNet picture; previews are drawn without ControlNet",
+    "g": "the guidance input of FLUX models; the scale of Stable Diffusion is --l",
+    "guidance_scale": "the guidance input of FLUX models; the scale here is 'scale'",
+    "ctr": "the guidance cut-off of Lumina models",
+    "cfg_trunc_ratio": "the guidance cut-off of Lumina models",
+    "rcfg": "the guidance renormalisation of Lumina models",
+    "renorm_cfg": "the guidance renormalisation of Lumina models",
+    "fs": "the timestep shift of flow-matching models",
+    "flow_shift": "the timestep shift of flow-matching models",
+}
+"""Options of sd-scripts' prompts that mean nothing to the models of this version."""
+_LEAST_SIDE, _GRAIN, _MOST_STEPS = 64, 8, 1000
 
 
 class Prompt(Section):
-    """One picture to draw."""
+    """One picture to draw; without width and height it has the model's own size."""
 
     text: str
     negative: str = ""
-    width: int | None = Field(None, ge=64, le=8192, multiple_of=8)
-    height: int | None = Field(None, ge=64, le=8192, multiple_of=8)
+    width: int | None = Field(None, ge=_LEAST_SIDE, le=8192, multiple_of=_GRAIN)
+    height: int | None = Field(None, ge=_LEAST_SIDE, le=8192, multiple_of=_GRAIN)
     seed: int | None = Field(None, ge=0, lt=2**63)
     scale: float = Field(7.5, ge=1, le=1000)
-    steps: int = Field(20, ge=1, le=1000)
+    steps: int = Field(20, ge=1, le=_MOST_STEPS)
     sampler: Sampler = "ddim"
+    rescale: float = Field(0.0, ge=0, le=1)
+
+
+@dataclass
+class PromptList:
+    """The prompts of a run, and what its user should know about how they were read."""
+
+    prompts: list[Prompt] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def prompts(sample: SampleConfig, base: Path) -> list[Prompt]:
+    """Returns the preview prompts of a run without the notes of :func:`read`."""
+    return read(sample, base).prompts
+
+
+def read(sample: SampleConfig, base: Path) -> PromptList:
     """Returns the preview prompts of a run: those written in it, then those of its file.
 
     Args:
@@ -49,47 +86,115 @@ def prompts(sample: SampleConfig, base: Path) -> list[Prompt]:
     Raises:
         UserError: an unknown option or sampler, a missing or malformed file.
     """
-    defaults = {"scale": sample.scale, "steps": sample.steps, "sampler": sample.sampler}
-    found = [parse(line, defaults, "sample.prompts") for line in sample.prompts]
+    found = PromptList()
+    how = ("scale", "steps", "sampler", "rescale")
+    defaults = {name: getattr(sample, name) for name in how}
+    for line in sample.prompts:
+        found.prompts.append(parse(line, defaults, "sample.prompts", found.notes.append))
     if sample.prompts_file:
-        found += read_file(base / sample.prompts_file, defaults)
+        path = base / Path(sample.prompts_file).expanduser()
+        found.prompts += read_file(path, defaults, found.notes.append)
     return found
 
 
-def parse(line: str, defaults: dict[str, Any], where: object) -> Prompt:
-    """Returns the prompt of one line; options start with `` --``."""
-    text, *options = line.strip().split(" --")
-    values: dict[str, Any] = {**defaults, "text": text.strip()}
+def parse(
+    line: str,
+    defaults: dict[str, Any],
+    where: object,
+    note: Callable[[str], object] = lambda _: None,
+) -> Prompt:
+    """Returns the prompt of one line; options start with `` --``.
+
+    Args:
+        line: the line.
+        defaults: values of options it does not give.
+        where: the line's file or option, for messages.
+        note: told what is read otherwise than it is written.
+
+    Raises:
+        UserError: an unknown option, a value that is none.
+    """
+    text, *options = re.split(r"(?:^|\s)--", line.strip())
+    place = f"{where}: '{line.strip()}'"
+    given: dict[str, Any] = {}
     for option in options:
-        name, _, value = option.strip().partition(" ")
-        if name not in OPTIONS:
-            known = ", ".join(f"--{known}" for known in OPTIONS)
-            raise UserError(f"'--{name}' in '{line.strip()}' is not one of {known}", where=where)
-        values[OPTIONS[name]] = value.strip()
-    return _check(values, f"{where}: '{line.strip()}'")
+        name, value = re.fullmatch(r"(\S*)(.*)", option, re.DOTALL).groups()  # pyright: ignore
+        known = OPTIONS.get(name.lower())
+        if known is None:
+            raise _unknown(f"--{name}", name.lower(), place, [f"--{known}" for known in OPTIONS])
+        if known in given:
+            note(f"{place}: --{name} stands twice, the last one counts")
+        given[known] = value.strip()
+    return _check({**defaults, **given, "text": text.strip()}, place, note)
 
 
-def read_file(path: Path, defaults: dict[str, Any]) -> list[Prompt]:
-    """Returns the prompts of a .txt, .toml or .json file."""
-    if path.suffix == ".toml":
-        return [_from_table(row, defaults, path) for row in _toml_rows(read_toml(path), path)]
+def read_file(
+    path: Path, defaults: dict[str, Any], note: Callable[[str], object] = lambda _: None
+) -> list[Prompt]:
+    """Returns the prompts of a .txt, .toml or .json file; arguments as in :func:`parse`."""
+    kind = path.suffix.lower()
+    if kind not in (".txt", ".toml", ".json"):
+        raise UserError("is neither a .txt, a .toml nor a .json file", where=path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read: {error}", where=path) from None
-    if path.suffix == ".json":
-        return [_from_json(row, defaults, path) for row in _json_rows(text, path)]
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [parse(line, defaults, path) for line in lines]
+        text, encoding = text_file.decode(path.read_bytes(), path)
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}", where=path, remedy="It holds the preview prompts."
+        ) from None
+    if encoding == text_file.JAPANESE:
+        note(f"{path}: not UTF-8, read as cp932 (Shift JIS)")
+    rows = {".txt": _lines, ".toml": _toml_rows, ".json": _json_rows}[kind](text, path)
+    found = [_prompt(row, defaults, path, note) for row in rows]
+    if not found:
+        note(f"{path}: holds no prompt")
+    return found
 
 
-def _toml_rows(raw: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    table = raw.get("prompt")
+def plan_line(found: Sequence[Prompt], sample: SampleConfig, native: int) -> str:
+    """Returns what a run's previews will be, in one line; empty where there are none.
+
+    Args:
+        found: the prompts.
+        sample: the ``[sample]`` section.
+        native: the model's own picture size, one side in pixels.
+    """
+    times = ["before the first step"] if sample.at_first else []
+    if every := sample.every_epochs or sample.every_steps:
+        unit = "epoch" if sample.every_epochs else "step"
+        times.append(f"every {f'{every} {unit}s' if every > 1 else unit}")
+    if not found or not times:
+        return ""
+    sizes = Counter(f"{p.width or native}x{p.height or native}{_own(p)}" for p in found)
+    shown = ", ".join(f"{n} at {size}" for size, n in sizes.items())
+    weights = ", ".join(f"{weight:g}" for weight in sample.weights)
+    at = "" if sample.weights == (1.0,) else f", each at LoRA weights {weights}"
+    return f"previews {' and '.join(times)}: {shown}{at}"
+
+
+def _own(prompt: Prompt) -> str:
+    return "" if prompt.width or prompt.height else " (the model's own size)"
+
+
+def _lines(text: str, _: Path) -> list[str]:
+    lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _toml_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        table = tomllib.loads(text).get("prompt")
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"is not valid TOML: {error}", where=path) from None
     if not isinstance(table, dict):
-        raise UserError("has no [prompt] table", where=path)
+        raise UserError("has no [prompt] table", where=path, remedy="Write [[prompt.subset]].")
     shared = {key: value for key, value in table.items() if key != "subset"}
     subsets = table.get("subset", [{}])
-    return [{**shared, **subset} for subset in subsets]
+    if not isinstance(subsets, list):
+        subsets = [subsets]  # one [prompt.subset] in place of [[prompt.subset]]
+    for subset in subsets:
+        if not isinstance(subset, dict):
+            raise UserError(f"'prompt.subset': {subset!r} is no table", where=path)
+        yield {**shared, **subset}
 
 
 def _json_rows(text: str, path: Path) -> list[Any]:
@@ -102,27 +207,66 @@ def _json_rows(text: str, path: Path) -> list[Any]:
     return rows
 
 
-def _from_json(row: Any, defaults: dict[str, Any], path: Path) -> Prompt:
+def _prompt(
+    row: Any, defaults: dict[str, Any], path: Path, note: Callable[[str], object]
+) -> Prompt:
     if isinstance(row, str):
-        return parse(row, defaults, path)
+        return parse(row, defaults, path, note)
     if not isinstance(row, dict):
-        raise UserError(f"{row!r} is neither a text nor an object", where=path)
-    return _from_table(row, defaults, path)
-
-
-def _from_table(row: dict[str, Any], defaults: dict[str, Any], path: Path) -> Prompt:
+        raise UserError(f"{row!r} is neither a text nor a table", where=path)
     for name in row:
         if name not in _FILE_NAMES:
-            raise UserError(
-                f"unknown key '{name}'", where=path, remedy=did_you_mean(name, _FILE_NAMES)
-            )
-    return _check({**defaults, **{_FILE_NAMES[k]: v for k, v in row.items()}}, str(path))
+            raise _unknown(name, name, str(path), list(_FILE_NAMES))
+    if "prompt" not in row:
+        raise UserError("a prompt has no 'prompt'", where=path)
+    where = f"{path}: '{row['prompt']}'"
+    if re.search(r"\s--\w", str(row["prompt"])):
+        note(f"{where}: options such as --w are words here; write them as keys")
+    # JSON's null is a key that was not given
+    given = {_FILE_NAMES[key]: value for key, value in row.items() if value is not None}
+    return _check({**defaults, **given}, where, note)
 
 
-def _check(values: dict[str, Any], where: str) -> Prompt:
-    name = str(values["sampler"])
+def _unknown(shown: str, name: str, where: str, known: list[str]) -> UserError:
+    if reason := _NOT_HERE.get(name):
+        return UserError(f"'{shown}' is {reason}", where=where, remedy="Remove it.")
+    hint = did_you_mean(shown, known) or f"Known: {', '.join(known)}."
+    return UserError(f"'{shown}' is no option of a prompt", where=where, remedy=hint)
+
+
+def _check(values: dict[str, Any], where: str, note: Callable[[str], object]) -> Prompt:
+    name = str(values["sampler"]).lower()
     if name not in get_args(Sampler):
+        known = get_args(Sampler)
         raise UserError(
-            f"'{name}' is not a sampler", where=where, remedy=did_you_mean(name, get_args(Sampler))
+            f"'{name}' is not a sampler",
+            where=where,
+            remedy=did_you_mean(name, known) or f"Known: {', '.join(known)}.",
         )
+    values = {**values, "sampler": name}
+    for key in ("width", "height", "steps", "scale", "seed"):
+        if isinstance(values.get(key), bool):
+            raise UserError(f"'{key}' = {values[key]!r} is no number", where=where)
+    for key in ("width", "height", "steps", "scale"):
+        _mend(values, key, where, note)
     return validate(Prompt, values, where)
+
+
+def _mend(values: dict[str, Any], key: str, where: str, note: Callable[[str], object]) -> None:
+    """Moves a number into what can be drawn, as sd-scripts does, and says so."""
+    try:
+        number = float(values.get(key, ""))
+    except (TypeError, ValueError):
+        return  # not given, or validation says what is wrong with it
+    if not math.isfinite(number):
+        return
+    if key in ("width", "height"):
+        near = max(_LEAST_SIDE, int(number // _GRAIN * _GRAIN))
+        reason = f"a multiple of {_GRAIN}, at least {_LEAST_SIDE}"
+    elif key == "steps":
+        near, reason = min(max(number, 1), _MOST_STEPS), f"1 to {_MOST_STEPS}"
+    else:
+        near, reason = max(number, 1.0), "below 1 there is no guidance"
+    if near != number:
+        note(f"{where}: {key} {number:g} is drawn as {near:g} ({reason})")
+        values[key] = near

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from renma.config._base import Section
+from renma.config._base import Section, opt
 from renma.config.adapter import AdapterConfig, Lora
 from renma.config.data import DataConfig
 from renma.config.model import ModelConfig
@@ -19,6 +19,9 @@ from renma.config.train import JudgeConfig, OutputConfig, TrainConfig
 class Run(Section):
     """Everything that decides what a run does; two equal runs give equal files."""
 
+    preset: str = opt("")
+    """Settings to start from, by memory: sd15-6gb, sd15-8gb, sd15-12gb, sdxl-8gb, sdxl-12gb,
+    sdxl-24gb; what is written here wins."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The base model."""
     data: DataConfig = Field(default_factory=DataConfig)

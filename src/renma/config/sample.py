@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from renma.config._base import Section, opt
 
@@ -10,15 +12,17 @@ Sampler = Literal[
     "ddim", "pndm", "heun", "dpmsolver", "dpmsolver++", "dpmsingle", "lms", "euler", "euler_a",
     "dpm_2", "dpm_2_a", "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
 ]  # fmt: skip
+Weight = Annotated[float, Field(ge=-10, le=10)]
 
 
 class SampleConfig(Section):
     """Preview pictures while training."""
 
     prompts: tuple[str, ...] = opt((), kohya="sample_prompts")
-    """Lines such as `aa12, smile --n blurry --w 512 --h 512 --d 1 --l 7 --s 28 --ss euler_a`."""
+    """Lines such as `aa12, smile --n blurry --w 512 --h 512 --d 1 --l 7 --s 28 --ss euler_a`.
+    Without `--w` and `--h` a picture has the model's own size."""
     prompts_file: str = opt("", kohya="sample_prompts")
-    """The same in a file: .txt (a line each), .toml or .json."""
+    """The same in a file: .txt (a line each, `#` for comments), .toml or .json."""
     every_steps: int = opt(0, kohya="sample_every_n_steps", ge=0)
     """Draw previews every n steps."""
     every_epochs: int = opt(0, kohya="sample_every_n_epochs", ge=0)
@@ -31,3 +35,7 @@ class SampleConfig(Section):
     """Sampling steps where the prompt names none."""
     scale: float = opt(7.5, ge=1)
     """Classifier-free guidance (CFG) where the prompt names none."""
+    weights: tuple[Weight, ...] = opt((1.0,), "advanced", min_length=1, max_length=16)
+    """LoRA weights to draw each prompt at: `[0.6, 1]` shows how it looks when turned down too."""
+    rescale: float = opt(0.0, "advanced", ge=0, le=1)
+    """Guidance rescale (arXiv 2305.08891): models with zero terminal SNR want about 0.7."""

@@ -12,8 +12,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from renma.config import caption_tasks as captions
 from renma.config import file_tasks as files
 from renma.config._base import Section, argument
+from renma.config.compat_tasks import ImportKohyaOptions
 from renma.core.errors import UserError
 
 
@@ -61,6 +63,9 @@ class TrainOptions(_RunSource):
     """The folder for everything the run writes (default: runs/001, ... beside the run.toml)."""
     resume: bool = False
     """Go on from the last saved state of the run's folder."""
+    allow_change: tuple[str, ...] = ()
+    """With --resume: an option or section that may differ from now on, such as
+    optimizer.learning_rate; repeatable."""
 
 
 class GridOptions(Section):
@@ -154,6 +159,20 @@ TASKS = (
         "renma init mine --sample character",
     ),
     Task(
+        "caption merge",
+        "renma.caption.merge",
+        captions.MergeOptions,
+        "Put the caption files of a folder into one metadata file.",
+        "renma caption merge pictures -o meta.json",
+    ),
+    Task(
+        "caption clean",
+        "renma.caption.clean",
+        captions.CleanOptions,
+        "Clean the tags of a metadata file; --diff shows every change, --dry-run writes none.",
+        "renma caption clean meta.json -o clean.json --diff",
+    ),
+    Task(
         "check",
         "renma.train.check",
         CheckOptions,
@@ -201,6 +220,13 @@ TASKS = (
         ReportOptions,
         "Put settings, curves, samples, grid and verdict into one HTML file.",
         "renma report mine/runs/001",
+    ),
+    Task(
+        "import-kohya",
+        "renma.compat.import_kohya",
+        ImportKohyaOptions,
+        "Turn a command, config file or preset of kohya-ss/sd-scripts into a run.toml.",
+        "renma import-kohya train.sh -o mine/run.toml --report",
     ),
     Task(
         "file show",

@@ -22,10 +22,12 @@ class TrainConfig(Section):
     """Train the text encoder too; off saves memory and lets captions be encoded once."""
     unet: bool = opt(True, kohya="network_train_text_encoder_only")
     """Train the U-Net."""
-    precision: Literal["fp32", "bf16"] = opt("fp32", kohya="mixed_precision")
-    """Precision of the frozen model's arithmetic; adapter weights always stay fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = opt("auto", kohya="mixed_precision")
+    """Precision of the frozen model's arithmetic; adapter weights always stay fp32. `auto` is bf16
+    where the processor computes in it, else fp32. fp16 scales the loss so that small gradients
+    survive."""
     gradient_accumulation_steps: int = opt(1, kohya="gradient_accumulation_steps", ge=1)
-    """Batches averaged into one optimizer step."""
+    """Batches that each process averages into one optimizer step."""
     gradient_checkpointing: bool = opt(False, kohya="gradient_checkpointing")
     """Compute activations twice to keep fewer: about a third slower, far less memory."""
     max_grad_norm: float = opt(1.0, "advanced", kohya="max_grad_norm", ge=0)
@@ -34,12 +36,25 @@ class TrainConfig(Section):
     """Keep a checkpoint every n steps (0 = only by epoch or at the end)."""
     save_every_epochs: int = opt(0, kohya="save_every_n_epochs", ge=0)
     """Keep a checkpoint every n epochs."""
+    keep_checkpoints: int = opt(0, kohya="save_last_n_epochs", ge=0)
+    """Keep only the newest n checkpoints, beside the final file (0 = all)."""
+    keep_states: int = opt(2, "advanced", kohya="save_last_n_epochs_state", ge=1)
+    """States that resume can go back to; the newest, and others in case it is damaged."""
+    validate_every_steps: int = opt(0, "advanced", kohya="validate_every_n_steps", ge=0)
+    """Measure the loss on held-out pictures every n steps (data.validation_split)."""
+    validate_every_epochs: int = opt(1, "advanced", kohya="validate_every_n_epochs", ge=0)
+    """Measure the loss on held-out pictures every n epochs."""
+    max_validation_batches: int = opt(0, "expert", kohya="max_validation_steps", ge=0)
+    """Use at most so many held-out batches (0 = all)."""
     state_every_minutes: float = opt(5.0, "advanced", ge=0)
     """Save what resume needs at least this often, besides every checkpoint (0 = only there)."""
     max_bad_steps: int = opt(10, "expert", ge=1)
     """So many steps in a row with NaN or infinite loss end the run; single ones are skipped."""
     threads: int = opt(0, "expert", ge=0)
     """Processor threads (0 = all); the same number gives the same file, bit by bit."""
+    processes: int = opt(0, "advanced", ge=0)
+    """How many processes share the work, one a GPU (0 = as many as torchrun or accelerate
+    started); a launcher that started another number is an error."""
     device: Literal["auto", "cpu", "cuda"] = opt("auto", "advanced")
     """Where to compute."""
     tensorboard: bool = opt(True, "advanced", kohya="log_with")
@@ -62,6 +77,16 @@ class OutputConfig(Section):
     """Title in the file (default: the name)."""
     author: str = opt("", "advanced", kohya="metadata_author")
     """Author in the file."""
+    description: str = opt("", "advanced", kohya="metadata_description")
+    """Description in the file."""
+    license: str = opt("", "advanced", kohya="metadata_license")
+    """Licence in the file."""
+    tags: str = opt("", "advanced", kohya="metadata_tags")
+    """What the file is about, a list with commas."""
+    usage_hint: str = opt("", "advanced", kohya="metadata_usage_hint")
+    """How to use the file, such as a good weight."""
+    comment: str = opt("", "advanced", kohya="training_comment")
+    """A remark on the training."""
 
 
 class JudgeConfig(Section):

@@ -68,7 +68,11 @@ class Chapter:
 
 def sections() -> dict[str, str]:
     """Returns every section of run.toml with one line about it."""
-    return {name: field.description or "" for name, field in Run.model_fields.items()}
+    return {
+        name: field.description or ""
+        for name, field in Run.model_fields.items()
+        if any(True for _ in _models(field.annotation))
+    }
 
 
 def chapters(section: str) -> list[Chapter]:
@@ -78,8 +82,8 @@ def chapters(section: str) -> list[Chapter]:
         UserError: there is no such section.
     """
     field = Run.model_fields.get(section)
-    if field is None:
-        known = list(Run.model_fields)
+    if field is None or section not in sections():
+        known = list(sections())
         raise UserError(
             f"there is no section '{section}'",
             remedy=did_you_mean(section, known) or f"Sections: {', '.join(known)}.",

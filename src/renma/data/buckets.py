@@ -10,17 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from renma.config.data import Dataset, Subset
+from renma.config.data import Dataset
 from renma.core.errors import UserError
-from renma.data.item import Item
-from renma.data.pictures import MAX_PIXELS, read_rgb
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,25 +160,3 @@ def _shrunk(ratio: float, area: int, step: int) -> tuple[int, int]:
     if not usable:
         return (max(1, int(width)), max(1, int(height)))
     return min(usable, key=lambda s: abs((s[0] // step) / (s[1] // step) - ratio))
-
-
-def load_fitted(item: Item, fitted: Fit, subset: Subset) -> np.ndarray:
-    """Returns training pixels, uint8 (height, width, 3).
-
-    Shrinking uses antialiased bicubic, enlarging Lanczos. Only the part that is kept is computed:
-    a strip of 1x20000 pixels would else be enlarged to gigabytes before it is cropped.
-
-    Raises:
-        UserError: the file is no longer the one that was measured.
-    """
-    import numpy as np
-
-    picture = Image.fromarray(read_rgb(item.path, subset.background, MAX_PIXELS * 16))
-    if picture.size != (item.width, item.height):
-        raise UserError("changed while the run was at work", where=item.path, remedy="Start again.")
-    smaller = fitted.resized[0] <= picture.width and fitted.resized[1] <= picture.height
-    kind = Image.Resampling.BICUBIC if smaller else Image.Resampling.LANCZOS
-    across, down = picture.width / fitted.resized[0], picture.height / fitted.resized[1]
-    left, top = fitted.crop
-    part = (left * across, top * down, (left + fitted.width) * across, (top + fitted.height) * down)
-    return np.array(picture.resize((fitted.width, fitted.height), kind, box=part))

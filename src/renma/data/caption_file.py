@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from renma.core.errors import UserError
+from renma.core.text_file import JAPANESE, decode
+from renma.data.augment import FACE
 from renma.data.notes import Notes, shown
 
 _LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines would also cut at form feeds and U+2028
@@ -17,7 +19,8 @@ class CaptionFiles:
     """The caption files of one folder.
 
     The exact name wins. Failing that, case of the ending and Unicode form of the stem are
-    overlooked: Windows tools write ``.TXT``, and names that went through macOS are decomposed.
+    overlooked: Windows tools write ``.TXT``, and names that went through macOS are decomposed. A
+    picture named by a face detector (``name_cx_cy_w_h.png``) may share the caption of its original.
 
     Args:
         folder: the folder.
@@ -32,15 +35,46 @@ class CaptionFiles:
 
     def of(self, picture: Path) -> Path | None:
         """Returns the caption file of a picture, or None if there is none."""
-        wanted = f"{picture.stem}{self._extension}"
-        name = wanted if wanted in self._names else self._alike.get(_folded(wanted))
-        return None if name is None or name == picture.name else self._folder / name
+        stems = [picture.stem]
+        if FACE.search(picture.stem):
+            stems.append(picture.stem.rsplit("_", 4)[0])
+        for stem in stems:
+            wanted = f"{stem}{self._extension}"
+            name = wanted if wanted in self._names else self._alike.get(_folded(wanted))
+            if name is not None and name != picture.name:
+                return self._folder / name
+        return None
 
 
-def read_caption(path: Path, separator: str, notes: Notes) -> str:
+def read_caption(path: Path, separator: str, notes: Notes, *, many: bool = False) -> str:
     """Returns the first line that is not blank, without blanks around it, or an empty string.
 
     A line of nothing but separators counts as empty.
+
+    Args:
+        path: the caption file.
+        separator: what stands between tags.
+        notes: told about encodings and lines that are not used.
+        many: return all lines, joined by line feeds.
+
+    Raises:
+        UserError: the file cannot be read, or is no text.
+    """
+    lines = caption_lines(decoded(path, notes), separator)
+    if len(lines) > 1 and not many:
+        notes.add(f"{len(lines)} lines, only the first is used", path)
+    return "\n".join(lines if many else lines[:1])
+
+
+def caption_lines(text: str, separator: str = ",") -> list[str]:
+    """Returns the lines that say something, without blanks around them."""
+    bare = separator.strip() or separator
+    lines = [line.strip() for line in _LINE_END.split(text)]
+    return [line for line in lines if line.replace(bare, "").strip()]
+
+
+def decoded(path: Path, notes: Notes) -> str:
+    """Returns the text of a file, whatever encoding its editor wrote.
 
     Raises:
         UserError: the file cannot be read, or is no text.
@@ -49,35 +83,9 @@ def read_caption(path: Path, separator: str, notes: Notes) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=shown(path)) from None
-    lines = [line.strip() for line in _LINE_END.split(_decoded(raw, path, notes))]
-    lines = [line for line in lines if line.replace(separator.strip() or separator, "").strip()]
-    if len(lines) > 1:
-        notes.add(f"{len(lines)} lines, only the first is used", path)
-    return lines[0] if lines else ""
-
-
-def _decoded(raw: bytes, path: Path, notes: Notes) -> str:
-    """Decodes UTF-8, UTF-16 with byte order mark, else the Japanese Windows code page."""
-    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError:
-        text = _japanese(raw, path, notes)
-    if "\0" in text:  # UTF-16 without a mark decodes as UTF-8, with a zero after every letter
-        raise UserError(
-            "holds zero bytes and is no UTF-8 text", where=shown(path), remedy="Save it as UTF-8."
-        )
-    return text
-
-
-def _japanese(raw: bytes, path: Path, notes: Notes) -> str:
-    try:
-        text = raw.decode("cp932")
-    except UnicodeDecodeError:
-        raise UserError(
-            "is not text in UTF-8", where=shown(path), remedy="Save it as UTF-8."
-        ) from None
-    notes.add("not UTF-8, read as cp932 (Shift JIS)", path)
+    text, encoding = decode(raw, shown(path))
+    if encoding == JAPANESE:
+        notes.add("not UTF-8, read as cp932 (Shift JIS)", path)
     return text
 
 

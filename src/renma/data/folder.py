@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from renma.config.data import DataConfig, Dataset, DatasetOptions, Subset, SubsetOptions
 from renma.core.errors import UserError
-from renma.core.store import file_hash
-from renma.data.caption_file import CaptionFiles, read_caption
 from renma.data.item import Item
-from renma.data.notes import Notes, shown
-from renma.data.pictures import ENDINGS, inspect
-
-NUMBERED = re.compile(r"(\d+)_(.*)")
+from renma.data.notes import Notes
+from renma.data.reading import NUMBERED, listing, picture_names, read_items
+from renma.data.validation import held_out, parted
+from renma.data.without_effect import note_without_effect
 
 
 @dataclass(frozen=True)
 class ScannedSet:
-    """One data set with its pictures."""
+    """One data set with its pictures.
+
+    Args:
+        dataset: its options.
+        items: the pictures it is trained on.
+        held_out: the pictures it is measured on.
+    """
 
     dataset: Dataset
     items: tuple[Item, ...]
+    held_out: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,17 @@ def scan(datasets: tuple[Dataset, ...], data: DataConfig) -> Scan:
         UserError: a broken picture or an empty caption file (unless allowed), no picture at all.
     """
     notes = Notes()
-    sets = tuple(_scan_set(dataset, data, notes) for dataset in datasets)
+    for line in data.without_effect:
+        notes.add(line)
+    found = [_scan_set(dataset, data, notes) for dataset in datasets]
+    apart = set[str]().union(*map(held_out, datasets, found))
+    sets = tuple(
+        _parted(dataset, items, apart) for dataset, items in zip(datasets, found, strict=True)
+    )
     if data.train_folder:
         _note_passed_over(datasets, notes)
+    for scanned in sets:
+        note_without_effect(scanned.dataset, (*scanned.items, *scanned.held_out), notes)
     return Scan(sets, notes.lines(), tuple(notes.skipped))
 
 
@@ -88,12 +100,58 @@ def _resolved(data: DataConfig, dataset: Dataset, base: Path) -> Dataset:
     shared = _given(data, SubsetOptions) | _given(dataset, SubsetOptions)
     subsets = []
     for subset in dataset.subsets:
-        folder = _find(subset.image_dir, base, "image_dir")
-        own = _given(subset, Subset) | {"image_dir": str(folder)}
+        own = _given(subset, Subset) | _places(subset, base)
         full = SubsetOptions().model_dump() | {"is_reg": False} | shared | own
         subsets.append(Subset.model_validate(full))
+    _check_methods(subsets)
     full = DatasetOptions().model_dump() | general | {"subsets": tuple(subsets)}
     return Dataset.model_validate(full)
+
+
+def _places(subset: Subset, base: Path) -> dict[str, str]:
+    """Returns the absolute folders and files of a subset.
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    found = {}
+    if subset.metadata_file:
+        found["metadata_file"] = str(_find(subset.metadata_file, base, "metadata_file", file=True))
+        if "caption_extension" in subset.model_fields_set:
+            raise UserError(
+                "caption_extension means nothing beside metadata_file",
+                where=subset.metadata_file,
+                remedy="Take one of them out.",
+            )
+    if subset.image_dir or not subset.metadata_file:
+        found["image_dir"] = str(_find(subset.image_dir, base, "image_dir"))
+    else:
+        found["image_dir"] = str(Path(found["metadata_file"]).parent)
+    if subset.mask_dir:
+        found["mask_dir"] = str(_find(subset.mask_dir, base, "mask_dir"))
+    return found
+
+
+def _check_methods(subsets: list[Subset]) -> None:
+    """Refuses to mix pictures of metadata with others in one data set.
+
+    Raises:
+        UserError: some subsets have metadata and others not, or regularisation pictures have.
+    """
+    described = [bool(subset.metadata_file) for subset in subsets]
+    for subset in subsets:
+        if subset.metadata_file and subset.is_reg:
+            raise UserError(
+                "regularisation pictures cannot come from metadata",
+                where=subset.metadata_file,
+                remedy="Give is_reg only to folders, in a data set without metadata_file.",
+            )
+    if any(described) and not all(described):
+        raise UserError(
+            "has no metadata_file, but another subset of its data set has",
+            where=subsets[described.index(False)].image_dir,
+            remedy="Put it into a [[datasets]] of its own.",
+        )
 
 
 def _given(level: SubsetOptions | DatasetOptions, options: type[Any]) -> dict[str, Any]:
@@ -101,24 +159,26 @@ def _given(level: SubsetOptions | DatasetOptions, options: type[Any]) -> dict[st
     return {name: getattr(level, name) for name in names}
 
 
-def _find(name: str, base: Path, key: str) -> Path:
-    """Returns an existing folder: from ``base``, else from the current folder.
+def _find(name: str, base: Path, key: str, *, file: bool = False) -> Path:
+    """Returns an existing folder (or file): from ``base``, else from the current folder.
 
     Raises:
-        UserError: it is in neither, or a file.
+        UserError: it is in neither, or a file where a folder is meant.
     """
+    kind = "file" if file else "folder"
     if not name.strip():
-        raise UserError("names no folder", where=f"{key} = ''")
+        raise UserError(f"names no {kind}", where=f"{key} = ''")
     given = Path(name).expanduser()
     tried = [base / given] if given.is_absolute() else [base / given, Path.cwd() / given]
     for path in tried:
-        if path.is_dir():
+        if path.is_file() if file else path.is_dir():
             # not resolve(): a linked folder keeps the name its owner gave it
             return Path(os.path.abspath(path))  # noqa: PTH100
         if path.exists():
-            raise UserError("is a file, not a folder", where=f"{key} = {path}")
+            other = "folder" if file else "file"
+            raise UserError(f"is a {other}, not a {kind}", where=f"{key} = {path}")
     also = f" (nor {tried[1]})" if len(tried) > 1 and tried[1] != tried[0] else ""
-    raise UserError(f"there is no such folder{also}", where=f"{key} = {tried[0]}")
+    raise UserError(f"there is no such {kind}{also}", where=f"{key} = {tried[0]}")
 
 
 def _numbered(parent: Path, *, reg: bool) -> list[Subset]:
@@ -143,7 +203,7 @@ def _numbered(parent: Path, *, reg: bool) -> list[Subset]:
             others.append(path.name)
     if found:
         return found
-    pictures = bool(_picture_names(_listing(parent)[0]))
+    pictures = bool(picture_names(listing(parent)[0]))
     if pictures and NUMBERED.fullmatch(parent.name):
         raise UserError(
             "is the inner folder: it holds the pictures itself",
@@ -164,39 +224,16 @@ def _numbered(parent: Path, *, reg: bool) -> list[Subset]:
     )
 
 
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Returns the sorted names of the files, and those of links that lead nowhere.
-
-    scandir, because names may hold [ or *.
-    """
-    files, dead = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                known = entry.is_file() or entry.is_dir()
-            except OSError:  # a link that leads back to itself
-                known = False
-            if not known:
-                dead.append(entry.name)
-            elif entry.is_file():
-                files.append(entry.name)
-    return sorted(files), sorted(dead)
-
-
-def _picture_names(names: list[str]) -> list[str]:
-    return [n for n in names if Path(n).suffix.lower() in ENDINGS and not n.startswith(".")]
-
-
-def _scan_set(dataset: Dataset, data: DataConfig, notes: Notes) -> ScannedSet:
+def _scan_set(dataset: Dataset, data: DataConfig, notes: Notes) -> list[Item]:
     items: list[Item] = []
     seen: set[Path] = set()
     for subset in dataset.subsets:
-        folder = Path(subset.image_dir)
+        folder = Path(subset.metadata_file or subset.image_dir)
         if folder.resolve() in seen:
             notes.add("named twice in one data set, used once", folder)
             continue
         seen.add(folder.resolve())
-        items += _items(subset, data, notes)
+        items += read_items(subset, data, notes)
         if subset.is_reg and subset.num_repeats > 1:
             notes.add(
                 "num_repeats has no effect on regularisation pictures, they share as many "
@@ -206,99 +243,27 @@ def _scan_set(dataset: Dataset, data: DataConfig, notes: Notes) -> ScannedSet:
     if not any(not item.subset.is_reg for item in items):
         folders = ", ".join(s.image_dir for s in dataset.subsets)
         raise UserError("holds no training pictures", where=folders or "a data set")
-    return ScannedSet(dataset, tuple(items))
+    return items
+
+
+def _parted(dataset: Dataset, items: list[Item], apart: set[str]) -> ScannedSet:
+    trained, measured = parted(items, apart)
+    if all(item.subset.is_reg for item in trained):
+        raise UserError(
+            "all pictures of a data set are held out",
+            where=", ".join(s.image_dir for s in dataset.subsets),
+            remedy="Lower validation_split.",
+        )
+    return ScannedSet(dataset, trained, measured)
 
 
 def _note_passed_over(datasets: tuple[Dataset, ...], notes: Notes) -> None:
     """Names what lies beside numbered folders and is not used."""
     used = {Path(s.image_dir) for d in datasets for s in d.subsets}
     for parent in sorted({folder.parent for folder in used}):
-        files, _ = _listing(parent)
+        files, _ = listing(parent)
         for name in sorted(p.name for p in parent.iterdir() if p.is_dir()):
             if parent / name not in used and not name.startswith("."):
                 notes.add("not used, its name is not <repeats>_<name>", parent / name)
-        for name in _picture_names(files):
+        for name in picture_names(files):
             notes.add("not used, it lies outside the numbered folders", parent / name)
-
-
-def _items(subset: Subset, data: DataConfig, notes: Notes) -> list[Item]:
-    folder = Path(subset.image_dir)
-    files, dead = _listing(folder)
-    for name in _picture_names(dead):
-        notes.add("links that lead nowhere", folder / name)
-    names = _picture_names(files)
-    if not names:
-        raise _no_pictures(folder)
-    captions = CaptionFiles(folder, files, subset.caption_extension)
-    stems: dict[str, str] = {}
-    found = []
-    for name in names:
-        path = folder / name
-        if path.stem in stems:
-            notes.add("one caption file for several pictures", folder / stems[path.stem], path)
-        stems[path.stem] = name
-        try:
-            look = inspect(path, data.max_pixels)
-        except UserError as error:
-            if data.bad_pictures == "stop":
-                raise
-            notes.skip(path, error.line())
-            continue
-        for oddity in look.oddities:
-            notes.add(oddity, path)
-        text = _caption(captions.of(path), subset, data, notes)
-        caption = subset.class_tokens if text is None else text
-        row = (path, look.width, look.height, caption, text is not None, subset, file_hash(path))
-        found.append(Item(*row))
-    _note_missing(folder, subset, found, notes)
-    return found
-
-
-def _note_missing(folder: Path, subset: Subset, found: list[Item], notes: Notes) -> None:
-    """Names what a user may think is trained and is not: captions, inner folders."""
-    # a folder without any captions is trained on its name on purpose (class and identifier)
-    bare = sum(not item.captioned for item in found)
-    if bare and (bare < len(found) or not subset.class_tokens):
-        notes.add(_without_caption(folder, bare, subset))
-    for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if _picture_names(_listing(inner)[0]):
-            notes.add("not used, folders inside a picture folder are not searched", inner)
-
-
-def _no_pictures(folder: Path) -> UserError:
-    numbered = any(p.is_dir() and NUMBERED.fullmatch(p.name) for p in folder.iterdir())
-    if numbered:
-        return UserError(
-            "holds no pictures itself, only folders of pictures",
-            where=shown(folder),
-            remedy="Give it as data.train_folder, or give the inner folder as image_dir.",
-        )
-    endings = ", ".join(sorted(ENDINGS))
-    return UserError("holds no pictures", where=shown(folder), remedy=f"Known endings: {endings}.")
-
-
-def _without_caption(folder: Path, count: int, subset: Subset) -> str:
-    extension = subset.caption_extension
-    others = {".txt", ".caption"} - {extension}
-    near = [e for e in sorted(others) if any(p.suffix == e for p in folder.iterdir())]
-    hint = f" There are {near[0]} files: set caption_extension." if near else ""
-    used = f"'{subset.class_tokens}' is used" if subset.class_tokens else "and no class_tokens"
-    return f"{count} pictures in {folder} have no caption ({extension}), {used}.{hint}"
-
-
-def _caption(path: Path | None, subset: Subset, data: DataConfig, notes: Notes) -> str | None:
-    """Returns the text of a caption file, or None if there is none.
-
-    Raises:
-        UserError: it is empty (unless allowed) or no text.
-    """
-    if path is None:
-        return None
-    text = read_caption(path, subset.caption_separator, notes)
-    if not text and data.empty_captions == "stop":
-        raise UserError(
-            "the caption file is empty",
-            where=shown(path),
-            remedy="Write a caption, delete the file, or set data.empty_captions = 'allow'.",
-        )
-    return text

@@ -16,10 +16,14 @@ class Item:
         path: the picture file.
         width: pixels, after EXIF rotation.
         height: pixels, after EXIF rotation.
-        caption: first line of the caption file, else the class tokens, else empty.
-        captioned: whether a caption file exists.
+        caption: first line of the caption file or of the metadata, else the class tokens, else
+            empty; with ``enable_wildcard`` all lines, joined by line feeds.
+        captioned: whether a caption file or an entry with text exists.
         subset: the options of its folder, all resolved.
         digest: SHA-256 of the file's bytes.
+        mask: file that says what counts in the loss.
+        mask_digest: SHA-256 of the mask file's bytes.
+        transparent: whether the file can hold transparent pixels.
     """
 
     path: Path
@@ -29,3 +33,13 @@ class Item:
     captioned: bool
     subset: Subset
     digest: str
+    mask: Path | None = None
+    mask_digest: str = ""
+    transparent: bool = False
+
+    @property
+    def mask_key(self) -> str:
+        """What the loss mask depends on besides the picture: nothing, its alpha, or a file."""
+        if self.mask is not None:
+            return self.mask_digest
+        return "alpha" if self.subset.alpha_mask and self.transparent else ""

@@ -63,7 +63,7 @@ class Order:
     def __init__(self, sets: Sequence[ScannedSet], seed: int) -> None:
         self.sets, self.seed = tuple(sets), seed
         self.fits: tuple[tuple[Fit, ...], ...] = tuple(
-            tuple(_fitted(item, s.dataset) for item in s.items) for s in self.sets
+            tuple(fitted(item, s.dataset) for item in s.items) for s in self.sets
         )
         self._ends = [self._count(0)]  # running number of the first batch after each epoch
 
@@ -107,6 +107,12 @@ class Order:
         keyed.rng(self.seed, "batches", number).shuffle(batches)
         return tuple(batches)
 
+    def rotated(self, set_index: int, epochs: int) -> dict[int, int]:
+        """Returns how often the first ``epochs`` epochs show each regularisation picture."""
+        trained, regular = self._kinds(set_index)
+        turns, rest = divmod(epochs * len(trained), max(1, len(regular)))
+        return {index: turns + (place < rest) for place, index in enumerate(regular)}
+
     def _flip(self, epoch: int, position: int) -> bool:
         return keyed.rng(self.seed, "flip", epoch, position).random() < 0.5
 
@@ -119,25 +125,35 @@ class Order:
 
     def _buckets(self, set_index: int, epoch: int) -> dict[tuple[int, int], list[int]]:
         """Returns item indices by bucket, an index as often as the epoch shows it."""
-        scanned = self.sets[set_index]
-        shown = [
-            index
-            for index, item in enumerate(scanned.items)
-            if not item.subset.is_reg
-            for _ in range(item.subset.num_repeats)
-        ]
-        regular = [index for index, item in enumerate(scanned.items) if item.subset.is_reg]
+        trained, regular = self._kinds(set_index)
+        shown = list(trained)
         if regular:
-            start = epoch * len(shown)
-            shown += [regular[(start + i) % len(regular)] for i in range(len(shown))]
+            start = epoch * len(trained)
+            shown += [regular[(start + i) % len(regular)] for i in range(len(trained))]
         buckets: dict[tuple[int, int], list[int]] = {}
         for index in shown:
             found = self.fits[set_index][index]
             buckets.setdefault((found.width, found.height), []).append(index)
         return dict(sorted(buckets.items()))
 
+    def _kinds(self, set_index: int) -> tuple[list[int], list[int]]:
+        """Returns the training items, each as often as an epoch shows it, and the others."""
+        items = self.sets[set_index].items
+        trained = [
+            index
+            for index, item in enumerate(items)
+            if not item.subset.is_reg
+            for _ in range(item.subset.num_repeats)
+        ]
+        return trained, [index for index, item in enumerate(items) if item.subset.is_reg]
 
-def _fitted(item: Item, dataset: Dataset) -> Fit:
+
+def fitted(item: Item, dataset: Dataset) -> Fit:
+    """Returns how a picture is fitted.
+
+    Raises:
+        UserError: it fits no bucket; the message names it.
+    """
     try:
         return fit(item.width, item.height, dataset)
     except UserError as error:

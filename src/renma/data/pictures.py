@@ -44,11 +44,13 @@ class Look:
         width: pixels, after EXIF rotation.
         height: pixels, after EXIF rotation.
         oddities: what is not used of it.
+        transparent: whether it can hold transparent pixels.
     """
 
     width: int
     height: int
     oddities: tuple[str, ...]
+    transparent: bool = False
 
 
 def inspect(path: Path, max_pixels: int = MAX_PIXELS) -> Look:
@@ -68,7 +70,8 @@ def inspect(path: Path, max_pixels: int = MAX_PIXELS) -> Look:
             "colour profile does not fit the picture and is ignored": profile
             and _profile_space(picture, profile) is None,
         }
-        return Look(width, height, tuple(text for text, holds in odd.items() if holds))
+        clear = picture.mode in _WITH_ALPHA or "transparency" in picture.info
+        return Look(width, height, tuple(text for text, holds in odd.items() if holds), clear)
 
 
 def measure(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -93,9 +96,34 @@ def read_rgb(
     """
     import numpy as np
 
+    return np.array(read_layers(path, background, max_pixels)[0])
+
+
+def read_layers(
+    path: Path, background: tuple[int, int, int] = WHITE, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, Image.Image | None]:
+    """Returns the colours as :func:`read_rgb` does, and the opacity (mode L), both upright.
+
+    Raises:
+        UserError: broken file, unusual colour mode, or more pixels than allowed.
+    """
     with _opened(path, max_pixels) as picture:
         picture.load()
-        return np.array(flatten(ImageOps.exif_transpose(picture), background))
+        upright = ImageOps.exif_transpose(picture)
+        return flatten(upright, background), _alpha(upright)
+
+
+def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Returns the red channel of a colour picture, or the grey, upright (mode L).
+
+    Colour profiles and transparency say nothing in a mask.
+
+    Raises:
+        UserError: broken file, or more pixels than allowed.
+    """
+    with _opened(path, max_pixels) as picture:
+        picture.load()
+        return _opaque(ImageOps.exif_transpose(picture)).convert("RGB").getchannel("R")
 
 
 def flatten(picture: Image.Image, background: tuple[int, int, int] = WHITE) -> Image.Image:

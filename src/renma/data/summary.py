@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from renma.data.captions import tags
@@ -36,6 +37,47 @@ def summarise(scan: Scan, order: Order) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How a run shows its regularisation pictures.
+
+    Attributes:
+        pictures: how many there are.
+        never: how many of them are not shown at all.
+        least: showings of the picture shown least.
+        most: showings of the picture shown most.
+    """
+
+    pictures: int
+    never: int
+    least: int
+    most: int
+
+    def line(self) -> str:
+        """Returns it as one line, empty without regularisation pictures."""
+        if not self.pictures:
+            return ""
+        times = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+        missed = f"; {self.never} of {self.pictures} are never shown" if self.never else ""
+        return f"each regularisation picture is shown {times} times{missed}"
+
+
+def coverage(order: Order, batches: int) -> Coverage:
+    """Counts the showings of regularisation pictures in the first ``batches`` batches of a run."""
+    whole, rest = order.locate(batches)
+    counts = {
+        (set_index, item_index): times
+        for set_index in range(len(order.sets))
+        for item_index, times in order.rotated(set_index, whole).items()
+    }
+    for batch in order.epoch(whole)[:rest] if rest and counts else ():
+        for s in batch.showings:
+            if (s.set_index, s.item_index) in counts:
+                counts[s.set_index, s.item_index] += 1
+    shown = list(counts.values()) or [0]
+    return Coverage(len(counts), shown.count(0) if counts else 0, min(shown), max(shown))
+
+
 def _folders(items: list[Item]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for item in items:
@@ -50,7 +92,7 @@ def _frequencies(items: list[Item]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for item in items:
         counts = found.setdefault(item.path.parent.name, {})
-        for tag in dict.fromkeys(tags(item.caption.lower())):
+        for tag in dict.fromkeys(tags(item.caption.replace("\n", ",").lower())):
             counts[tag] = counts.get(tag, 0) + 1
     return found
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from renma.adapters._base import Adapter, Strength
+from renma.adapters._base import Adapter, Strength, own_forward
 
 
 class Host:
@@ -20,6 +20,7 @@ class Host:
         self.layer = layer
         self.entries: list[tuple[Adapter, Callable[[], Strength]]] = []
         self._base = layer.forward
+        self._before = vars(layer).get("forward")  # another stand-in for the class's forward
 
     @classmethod
     def of(cls, layer: nn.Module) -> Host:
@@ -43,6 +44,14 @@ class Host:
         self.entries = [entry for entry in self.entries if entry[0] is not adapter]
         if not self.entries:
             vars(self.layer).pop("forward", None)
+            self.base(self._before)
+
+    def base(self, stand_in: Callable[[Tensor], Tensor] | None) -> None:
+        """Lets a stand-in, or None for the class's own forward, compute the layer itself."""
+        self._before = stand_in
+        self._base = stand_in or own_forward(self.layer)
+        if not self.entries and stand_in is not None:
+            vars(self.layer)["forward"] = stand_in
 
     def forward(self, x: Tensor) -> Tensor:
         """Runs the layer with every adapter at its strength."""
@@ -50,3 +59,8 @@ class Host:
         for adapter, strength in self.entries:
             run = partial(adapter.run, base=run, layer=self.layer, strength=strength())
         return run(x)
+
+
+def hosted(layer: nn.Module) -> bool:
+    """Says whether adapters act on a layer."""
+    return isinstance(getattr(layer.forward, "__self__", None), Host)

@@ -14,7 +14,7 @@ from renma.config.layer_table import is_sdxl
 from renma.config.start import StartConfig
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.engine.network import Member, Network, part_of, restored
+from renma.engine.network import Member, Network, restored
 from renma.families._base import Family
 from renma.formats import layer_limits, lora_file
 
@@ -124,7 +124,7 @@ def _like_file(
     rates = factors(config.blocks, is_sdxl([target.slot for target in targets.values()]))
     as_lora = config.algorithm if config.algorithm in {"lora", "lora_fa", "dylora"} else None
     for name, tensors in layers.items():
-        if name not in targets or part_of(targets[name]) not in parts:
+        if name not in targets or targets[name].part not in parts:
             continue
         slot, plain = targets[name].slot, "lora_down.weight" in tensors
         rate = 1.0 if slot.index is None else rates[slot.index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from renma.config.model import ModelConfig
 from renma.core import registry
 from renma.core.errors import UserError
 from renma.families._base import Family
+from renma.formats.model_facts import facts
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -30,35 +32,36 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_family(
-    model: ModelConfig, *, device: str = "auto", precision: str = "fp32", base: Path | None = None
+    model: ModelConfig,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    base: Path | None = None,
+    skip: Collection[str] = (),
 ) -> Family:
     """Returns the loaded, frozen base model.
 
     Args:
         model: the ``[model]`` section.
         device: ``auto``, ``cpu`` or ``cuda``.
-        precision: ``fp32`` or ``bf16``: precision of the frozen weights.
-        base: folder that a relative ``model.path`` starts from.
+        precision: ``fp32``, ``fp16`` or ``bf16``: precision of the frozen weights; the VAE's is
+            always fp32.
+        base: folder that relative paths start from.
+        skip: parts that are not read at all (vae, text_encoder, text_encoder_2), because what they
+            would compute is cached.
 
     Raises:
-        UserError: no such model, or a family this version does not know.
+        UserError: no such model, one of another kind, or options that do not fit it.
     """
-    folder = model.folder(base or Path())
-    families = registry.names("renma.families")
-    for name in families if model.family == "auto" else (model.family,):
-        module = registry.load("renma.families", name)
-        if module.detect(folder):
-            family = module.Family(
-                folder,
-                device=pick_device(device),
-                dtype=DTYPES[precision],
-                clip_skip=model.clip_skip,
-            )
-            if model.quantize != "none":
-                from renma.engine.quantize import quantize
-
-                quantize(family.parts()["unet"], model.quantize)
-            return family
-    raise UserError(
-        f"is not a model that this version can train ({', '.join(families)})", where=folder
+    place = model.place(base or Path())
+    found = facts(place, model, base)
+    if found.problem:
+        raise UserError(found.problem, where=place)
+    family = registry.load("renma.families", found.family).Family(
+        found, model=model, device=pick_device(device), dtype=DTYPES[precision], skip=skip
     )
+    if model.quantize != "none":
+        from renma.engine.quantize import quantize
+
+        quantize(family.parts()["unet"], model.quantize)
+    return family

@@ -41,7 +41,7 @@ class Member:
 
     @property
     def part(self) -> str:
-        """``unet`` or ``text_encoder``."""
+        """``unet`` or ``text_encoder``: whose strength it goes by."""
         return part_of(self.target)
 
 
@@ -50,7 +50,7 @@ class Group:
     """Parameters that share a learning rate.
 
     Attributes:
-        part: ``unet`` or ``text_encoder``.
+        part: ``unet``, ``text_encoder`` or ``text_encoder_2``.
         factor: of the part's learning rate.
         parameters: in the order of the model's layers.
     """
@@ -103,7 +103,7 @@ class Network:
             family: the frozen model.
             config: the adapter's options.
             seed: the run's seed.
-            parts: ``unet``, ``text_encoder``.
+            parts: which are trained: ``unet``, ``text_encoder``, ``text_encoder_2``.
             base: folder that a relative preset file starts from.
 
         Raises:
@@ -114,7 +114,7 @@ class Network:
         members = {}
         for slot, own, rate in choose(config, table, base):
             target = targets[slot.name]
-            if part_of(target) not in parts:
+            if target.part not in parts:
                 continue
             generator = torch.Generator().manual_seed(keyed.key(seed, "init", slot.name))
             adapter = adapters.build(LayerSpec.of(target.layer), own, generator)
@@ -224,7 +224,7 @@ class Network:
         found: dict[float, list[nn.Parameter]] = {}
         ratio = config.ratio(part) if isinstance(config, Paired) else 1.0
         for member in self.members.values():
-            if member.part != part:
+            if member.target.part != part:
                 continue
             fast = {id(p) for p in member.adapter.fast_parameters()}
             for parameter in member.adapter.parameters():
@@ -234,8 +234,8 @@ class Network:
         return [Group(part, factor, found[factor]) for factor in sorted(found, reverse=True)]
 
     def parameters(self, part: str) -> list[nn.Parameter]:
-        """Returns the trained parameters of ``unet`` or ``text_encoder``."""
-        chosen = [m.adapter for m in self.members.values() if m.part == part]
+        """Returns the trained parameters of ``unet``, ``text_encoder`` or ``text_encoder_2``."""
+        chosen = [m.adapter for m in self.members.values() if m.target.part == part]
         return [p for adapter in chosen for p in adapter.parameters() if p.requires_grad]
 
     def clamp_norms(self, limit: float) -> NormReport:
@@ -313,7 +313,7 @@ def restored(
 
 
 def part_of(target: Target) -> str:
-    """Returns what a layer's strength and learning rate go by: ``unet`` or ``text_encoder``."""
+    """Returns what a layer's strength goes by: ``unet`` or ``text_encoder``."""
     return "unet" if target.part == "unet" else "text_encoder"
 
 

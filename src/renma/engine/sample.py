@@ -1,15 +1,16 @@
 """Pictures from prompts: the one sampler of previews, grids and scores.
 
-Classifier-free guidance as in Stable Diffusion (arXiv 2207.12598). Each picture's noise depends on
-its seed alone, so it is the same whatever else is drawn in the same batch.
+Classifier-free guidance as in Stable Diffusion (arXiv 2207.12598), rescaled where asked (arXiv
+2305.08891, section 3.4). Each picture's noise depends on its seed alone, so it shows the same
+whatever else is drawn in the same batch. No global random state is read or changed.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from PIL import Image
@@ -17,13 +18,27 @@ from torch import Tensor
 
 from renma.core.errors import UserError
 from renma.diffusion import samplers
+from renma.engine.offload import device_of, evaluating, out_of_memory, visiting
 from renma.families._base import Condition, Family
+from renma.formats import prompt_weights
+from renma.formats.clip_tokens import rows_for
 
 if TYPE_CHECKING:
     from renma.config.prompts import Prompt
 
+TILED_FROM = 1.5
+"""Side of a picture, as a multiple of the model's own, from which the VAE works in tiles."""
 Progress = Callable[[int, int], None]
-Encode = Callable[[Sequence[str]], Condition]
+
+
+class Encode(Protocol):
+    """Turns prompts into a condition without sizes, as :meth:`Family.encode_text` does."""
+
+    def __call__(
+        self, prompts: Sequence[str], *, chunks: int | None = None, weighted: bool | None = None
+    ) -> Condition:
+        """Returns the condition of prompts in order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,14 +53,21 @@ class Shot:
     steps: int = 20
     scale: float = 7.5
     sampler: str = "ddim"
+    rescale: float = 0.0
+    """How much of the guidance's gain in contrast is taken back, 0 to 1."""
 
     @classmethod
     def of(cls, prompt: Prompt, seed: int) -> Shot:
         """Returns the shot of a prompt line; ``seed`` is used where the line names none."""
         own = seed if prompt.seed is None else prompt.seed
         size = (prompt.width, prompt.height)
-        how = (prompt.steps, prompt.scale, prompt.sampler)
+        how = (prompt.steps, prompt.scale, prompt.sampler, prompt.rescale)
         return cls(prompt.text, prompt.negative, *size, own, *how)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The texts it needs encoded: what to avoid, where guidance looks at it, and the prompt."""
+        return (self.negative, self.prompt) if self.scale > 1 else (self.prompt,)
 
 
 def draw(
@@ -55,62 +77,136 @@ def draw(
     batch_size: int = 8,
     progress: Progress | None = None,
     encode: Encode | None = None,
+    schedule_config: Mapping[str, Any] | None = None,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> list[Image.Image]:
     """Returns one picture for each shot, in order.
 
     Args:
         family: the model with whatever adapters are attached.
         shots: what to draw; shots of like size, steps, scale and sampler share a batch.
-        batch_size: pictures computed at once.
+        batch_size: pictures computed at once; halved where memory runs out.
         progress: called with (pictures done, pictures in all).
         encode: prompts to condition, where the text encoder has left (default: the family's own).
+        schedule_config: the noise schedule as diffusers writes it (default: the model's own).
+        warn: told about halved batches and pictures that are no numbers.
+
+    Raises:
+        UserError: a size that cannot be drawn, an unknown sampler.
+        torch.OutOfMemoryError: not even one picture fits.
     """
     pictures: dict[int, Image.Image] = {}
-    for batch in _batches(family, shots, batch_size):
-        latents = denoise(family, [shots[i] for i in batch], encode)
-        with torch.inference_mode():
-            pixels = family.decode_image(latents)
-        array = (pixels.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy()
-        pictures |= {i: Image.fromarray(a) for i, a in zip(batch, array, strict=True)}
+    for index, picture in draw_each(
+        family,
+        shots,
+        batch_size=batch_size,
+        encode=encode,
+        schedule_config=schedule_config,
+        warn=warn,
+    ):
+        pictures[index] = picture
         if progress:
             progress(len(pictures), len(shots))
     return [pictures[i] for i in range(len(shots))]
 
 
-@torch.inference_mode()
-def denoise(family: Family, shots: Sequence[Shot], encode: Encode | None = None) -> Tensor:
-    """Returns the final scaled latents (batch, 4, h, w) of shots that share all but the words."""
-    encode = encode or family.encode_text
+def draw_each(
+    family: Family,
+    shots: Sequence[Shot],
+    *,
+    batch_size: int = 8,
+    encode: Encode | None = None,
+    schedule_config: Mapping[str, Any] | None = None,
+    warn: Callable[[str], object] = lambda _: None,
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yields (index of the shot, picture) as they are done; arguments as in :func:`draw`."""
+    # each job is one batch; where one does not fit, it and those after it are cut into halves
+    jobs = [
+        group[start : start + batch_size]
+        for group in _alike(family, shots)
+        for start in range(0, len(group), batch_size)
+    ]
+    while jobs:
+        batch = jobs.pop(0)
+        made = _drawn(family, [shots[i] for i in batch], encode, schedule_config, warn)
+        if made is not None:
+            yield from zip(batch, made, strict=True)
+            continue
+        half = (len(batch) + 1) // 2
+        warn(f"not enough memory to draw {len(batch)} pictures at once: drawing {half}")
+        jobs = [job[i : i + half] for job in (batch, *jobs) for i in range(0, len(job), half)]
+
+
+@torch.no_grad()
+def denoise(
+    family: Family,
+    shots: Sequence[Shot],
+    encode: Encode | None = None,
+    schedule_config: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """Returns the final scaled latents (batch, channels, h, w) of shots alike but for the words.
+
+    Args:
+        family: the model.
+        shots: they share size, steps, scale, sampler and rescale.
+        encode: prompts to condition (default: the family's own).
+        schedule_config: the noise schedule (default: the model's own).
+    """
     first = shots[0]
-    width, height = _size(family, first)
-    device = next(family.parts()["unet"].parameters()).device
-    scheduler = samplers.build(first.sampler, family.scheduler_config)
+    unet: Any = family.parts()["unet"]
+    device = device_of(unet)
+    width, height = size_of(family, first)
+    scheduler = samplers.build(first.sampler, schedule_config or family.scheduler_config)
     scheduler.set_timesteps(first.steps, device=device)
-    guided = first.scale > 1
-    condition = encode(_words(shots, guided))
+    condition = _condition(family, shots, encode or family.encode_text)
     generators = [torch.Generator().manual_seed(shot.seed) for shot in shots]
-    shape = (4, height // family.latent_factor, width // family.latent_factor)
+    factor = family.latent_factor
+    shape = (unet.config.in_channels, height // factor, width // factor)
     noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
-    latents = noise.to(device) * scheduler.init_noise_sigma  # (batch, 4, h, w) float32
+    latents = noise.to(device) * scheduler.init_noise_sigma  # (batch, channels, h, w) float32
     random = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": generators} if random else {}
     for timestep in scheduler.timesteps:
         inputs = scheduler.scale_model_input(latents, timestep)
-        doubled = torch.cat([inputs, inputs]) if guided else inputs
+        doubled = torch.cat([inputs] * len(first.words))
         output = family.predict(doubled, timestep.expand(len(doubled)), condition)
-        if guided:
-            without, with_text = output.chunk(2)
-            output = without + first.scale * (with_text - without)
+        if first.scale > 1:
+            output = guided(*output.chunk(2), first.scale, first.rescale)
         latents = scheduler.step(output, timestep, latents, **extra).prev_sample
     return latents
 
 
-def _words(shots: Sequence[Shot], guided: bool) -> list[str]:
-    prompts = [shot.prompt for shot in shots]
-    return [shot.negative for shot in shots] + prompts if guided else prompts
+def guided(without: Tensor, with_text: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
+    """Returns the guided prediction of a batch, shaped like its arguments.
+
+    Args:
+        without: the prediction for what to avoid.
+        with_text: the prediction for the prompt.
+        scale: how far to go from the one past the other.
+        rescale: share of the result whose deviation is that of ``with_text`` again.
+    """
+    output = without + scale * (with_text - without)
+    if not rescale:
+        return output
+    axes = tuple(range(1, output.ndim))
+    ratio = with_text.std(axes, keepdim=True) / output.std(axes, keepdim=True)
+    return output * (rescale * ratio + 1 - rescale)
 
 
-def _size(family: Family, shot: Shot) -> tuple[int, int]:
+def rows_needed(family: Family, shots: Sequence[Shot]) -> int:
+    """Returns how many rows of 75 tokens the longest of the texts of shots fills, at least one."""
+    texts = {text for shot in shots for text in shot.words}
+    # a piece of another weight is cut into tokens by itself
+    counts = [sum(family.count_tokens(p) for p, _ in prompt_weights.parse(t)) for t in texts]
+    return rows_for(max(counts))
+
+
+def size_of(family: Family, shot: Shot) -> tuple[int, int]:
+    """Returns width and height of a shot in pixels.
+
+    Raises:
+        UserError: no size that the model can draw.
+    """
     sides = (shot.width or family.native_size, shot.height or family.native_size)
     if any(side < 8 or side % family.latent_factor for side in sides):
         raise UserError(
@@ -120,12 +216,70 @@ def _size(family: Family, shot: Shot) -> tuple[int, int]:
     return sides
 
 
-def _batches(family: Family, shots: Sequence[Shot], batch_size: int) -> Iterator[list[int]]:
-    """Yields indices of shots that can be computed together."""
+def _condition(family: Family, shots: Sequence[Shot], encode: Encode) -> Condition:
+    """Returns the condition of all rows: first what to avoid, then the prompts."""
+    words = [
+        text for column in zip(*(shot.words for shot in shots), strict=True) for text in column
+    ]
+    condition = encode(words, chunks=rows_needed(family, shots), weighted=True)
+    if not family.wants_sizes:
+        return condition
+    width, height = size_of(family, shots[0])
+    # as if the picture had this size from the start and was never cropped
+    sizes = torch.tensor([[height, width, 0, 0, height, width]]).repeat(len(words), 1)
+    return condition.with_sizes(sizes.to(condition.states.device))
+
+
+def _drawn(
+    family: Family,
+    shots: Sequence[Shot],
+    encode: Encode | None,
+    schedule_config: Mapping[str, Any] | None,
+    warn: Callable[[str], object],
+) -> list[Image.Image] | None:
+    """Returns the pictures of one batch, or None if memory ran out and a smaller one may fit."""
+    try:
+        with evaluating(family):
+            latents = denoise(family, shots, encode, schedule_config)
+            return _decode(family, latents, warn)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error) or len(shots) == 1:
+            raise
+    # only here has the error let go of the tensors of the calls it came through
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+@torch.no_grad()
+def _decode(family: Family, latents: Tensor, warn: Callable[[str], object]) -> list[Image.Image]:
+    vae: Any = family.parts()["vae"]
+    longest = max(latents.shape[2:]) * family.latent_factor
+    tiled = longest > TILED_FROM * family.native_size
+    with visiting(vae, latents.device):
+        if tiled:
+            vae.enable_tiling()
+        try:
+            # one at a time: decoding takes more memory than all the steps before it
+            return [_picture(family.decode_image(one)[0], warn) for one in latents.split(1)]
+        finally:
+            if tiled:
+                vae.disable_tiling()
+
+
+def _picture(pixels: Tensor, warn: Callable[[str], object]) -> Image.Image:
+    if not pixels.isfinite().all():
+        warn("a picture has values that are no numbers and is shown black there")
+        pixels = pixels.nan_to_num(0.0, 1.0, 0.0)
+    array = (pixels.permute(1, 2, 0) * 255).round().byte()  # (height, width, 3)
+    return Image.fromarray(array.cpu().numpy())
+
+
+def _alike(family: Family, shots: Sequence[Shot]) -> list[list[int]]:
+    """Returns indices of shots that can be computed together."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, shot in enumerate(shots):
-        alike = (*_size(family, shot), shot.steps, shot.scale, shot.sampler)
+        how = (shot.steps, shot.scale, shot.sampler, shot.rescale)
+        alike = (*size_of(family, shot), *how, rows_needed(family, [shot]))
         groups.setdefault(alike, []).append(index)
-    for group in groups.values():
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
+    return list(groups.values())

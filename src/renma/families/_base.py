@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class Target:
 
     @property
     def part(self) -> str:
-        """``unet`` or ``text_encoder``."""
+        """``unet``, ``text_encoder`` or ``text_encoder_2``."""
         return self.slot.part
 
     @property
@@ -68,18 +69,23 @@ class Family(ABC):
     """
 
     name: ClassVar[str]
-    base_version: ClassVar[str]
+    text_parts: ClassVar[tuple[str, ...]]
+    """Names of the text encoders among the parts, in the order in which their states stand."""
+    base_version: str
     """``ss_base_model_version`` of kohya's metadata."""
-    architecture: ClassVar[str]
+    architecture: str
     """``modelspec.architecture`` without ``/lora``."""
+    path: Path
+    """Folder or file that the model came from."""
     scheduler_config: dict[str, Any]
     """The noise schedule, as diffusers writes it."""
     latent_factor: int
     """Pixels along one side of a latent."""
     native_size: int
     """Side in pixels that the model was made for."""
-    hashes: dict[str, str]
-    """SHA-256 of the weight file of each part: vae, text_encoder, unet."""
+    hashes: Mapping[str, str]
+    """SHA-256 of the file that holds each part: vae, text_encoder, unet ... (also of parts that
+    were not loaded)."""
     wants_sizes: ClassVar[bool] = False
     """Whether conditions need ``pooled`` and ``sizes``."""
 
@@ -109,6 +115,10 @@ class Family(ABC):
         """Returns the tokens a prompt takes, without start and end."""
 
     @abstractmethod
+    def chunks_for(self, prompt: str) -> int:
+        """Returns how many rows of 75 tokens a prompt fills, at least one."""
+
+    @abstractmethod
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and standard deviation of the latents.
 
@@ -129,16 +139,23 @@ class Family(ABC):
         """Returns the U-Net's output (the noise, for epsilon models), shaped like ``noisy``."""
 
     @abstractmethod
+    def load(self, part: str) -> None:
+        """Reads a part (vae, text_encoder, text_encoder_2) that was left out and is needed now.
+
+        One that is in memory, or that the family does not have, changes nothing.
+        """
+
+    @abstractmethod
     def release(self, part: str) -> None:
-        """Lets a part (vae, text_encoder) go; using it afterwards is a defect."""
+        """Lets a part (vae, or one of ``text_parts``) go; using it afterwards is a defect."""
 
     @abstractmethod
     def checkpoint_gradients(self, on: bool) -> None:
-        """Computes activations of U-Net and text encoder twice instead of keeping them."""
+        """Computes activations of U-Net and text encoders twice instead of keeping them."""
 
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:
-        """Returns the loaded parts by name."""
+        """Returns the parts in memory by name."""
 
 
 def adaptable(root: nn.Module) -> dict[str, nn.Module]:

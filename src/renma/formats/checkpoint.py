@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from renma.core.errors import UserError
-from renma.formats import module_names
+from renma.formats import module_names, pickles, vae_names
 from renma.formats.safetensors import Header, read_header
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Family = Literal["sd1", "sd2", "sdxl"]
 BASE_VERSION: Mapping[Family, str] = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 """``ss_base_model_version`` in LoRA files (kohya-ss/sd-scripts)."""
-PICKLED = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 
 _UNETS = ("model.diffusion_model.", "diffusion_model.", "")
 _CLIP = ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer.")
@@ -35,20 +34,22 @@ _OPEN_CLIP = {
 }
 _REFINER = "conditioner.embedders.0.model."
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
-_IN_BLOCK = {
+IN_BLOCK = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
     "attn.out_proj": "self_attn.out_proj",
 }
-_AROUND = {
+"""Inside a block of OpenCLIP: its names to those of transformers."""
+AROUND = {
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
     "ln_final.weight": "text_model.final_layer_norm.weight",
     "ln_final.bias": "text_model.final_layer_norm.bias",
     "text_projection": "text_projection.weight",
 }
+"""Outside its blocks: the same."""
 _SD2_UNUSED = 23
 """SD 2 takes the output of block 22; its last block and projection are in no other program."""
 
@@ -58,9 +59,9 @@ class Place:
     """Where one weight or bias lies.
 
     Attributes:
-        part: ``unet``, ``text_encoder`` or ``text_encoder_2``.
+        part: ``unet``, ``vae``, ``text_encoder`` or ``text_encoder_2``.
         name: as diffusers names it, text encoders with ``text_model.``.
-        key: of its layer in LoRA files.
+        key: of its layer in LoRA files; empty in the autoencoder.
         tensor: name of the tensor that holds it.
         shape: as a layer has it: (outputs, inputs[, height, width]).
         rows: first and last + 1 of a tensor that several layers share.
@@ -88,7 +89,8 @@ class Place:
     def of(self, stored: Tensor) -> Tensor:
         """Returns the weight as a view of the tensor that holds it."""
         view = stored if self.rows is None else stored[slice(*self.rows)]
-        return view.t() if self.transposed else view
+        view = view.t() if self.transposed else view
+        return view if view.shape == self.shape else view.reshape(self.shape)  # 1x1 kernels
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,14 @@ def read(path: Path) -> WeightFile:
     Raises:
         UserError: a pickled file, a broken one, or another kind of model.
     """
-    if path.suffix.lower() in PICKLED:
+    if pickles.is_pickled(path):
         raise UserError(
             "is a pickled checkpoint, and those can run code when they are opened",
             where=path,
             remedy="Give the .safetensors file of the same model, or convert this one.",
         )
     header, metadata = read_header(path)
-    if any(name.startswith(_REFINER) for name in header):
-        raise UserError(
-            "is an SDXL refiner", where=path, remedy="LoRAs are made for the SDXL base model."
-        )
+    refuse_refiner(header, path)
     family = family_of(header)
     if family is not None and _prefix(header) is not None:
         return WeightFile(path, header, metadata, family, tuple(places(header, family, path)))
@@ -137,6 +136,18 @@ def read(path: Path) -> WeightFile:
         where=path,
         remedy="Give one of those, or a diffusers folder.",
     )
+
+
+def refuse_refiner(header: Header, path: Path) -> None:
+    """Refuses the second model of SDXL, which no LoRA is made for.
+
+    Raises:
+        UserError: it is one.
+    """
+    if any(name.startswith(_REFINER) for name in header):
+        raise UserError(
+            "is an SDXL refiner", where=path, remedy="LoRAs are made for the SDXL base model."
+        )
 
 
 def family_of(header: Header) -> Family | None:
@@ -177,6 +188,35 @@ def diffusers_part(part: str, path: Path, family: Family | None) -> WeightFile:
         name = tensor if part == "unet" else module_names.with_text_model(tensor)
         places.append(_place(part, name, family, tensor, tuple(row["shape"])))
     return WeightFile(path, header, metadata, family, tuple(places))
+
+
+def vae_places(header: Header) -> list[Place]:
+    """Returns where the autoencoder of a file lies, by diffusers' names; none if it has none.
+
+    Args:
+        header: of a checkpoint, or of an autoencoder's own file in either naming.
+    """
+    marks = ("encoder.conv_in.weight", "decoder.conv_in.weight")
+    found = [p for p in vae_names.PREFIXES if all(f"{p}{mark}" in header for mark in marks)]
+    if not found:
+        return []
+    names = {
+        tensor.removeprefix(found[0]): tensor for tensor in header if tensor.startswith(found[0])
+    }
+    old, levels = vae_names.is_stability(names), vae_names.levels(names)
+    places = []
+    for rest, tensor in names.items():
+        if not _OF_VAE.match(rest):
+            continue
+        name = vae_names.from_stability(rest, levels) if old else vae_names.renewed(rest)
+        shape = tuple(header[tensor]["shape"])
+        if vae_names.is_matrix(name) and shape[2:] in {(1,), (1, 1)}:
+            shape = shape[:2]
+        places.append(Place("vae", name, "", tensor, shape))
+    return places
+
+
+_OF_VAE = re.compile(r"(encoder|decoder|quant_conv|post_quant_conv)\.")
 
 
 def _prefix(header: Header) -> str | None:
@@ -238,11 +278,11 @@ def _of_unet(tensor: str, rest: str, family: Family, shape: tuple[int, ...]) -> 
 def _of_open_clip(
     path: Path, part: str, tensor: str, rest: str, family: Family, shape: tuple[int, ...]
 ) -> Iterator[Place]:
-    if rest in _AROUND:
+    if rest in AROUND:
         transposed = rest == "text_projection"
         if not (transposed and family == "sd2"):
             shape = shape[::-1] if transposed else shape
-            yield _place(part, _AROUND[rest], family, tensor, shape, None, transposed)
+            yield _place(part, AROUND[rest], family, tensor, shape, None, transposed)
         return
     found = _BLOCK.fullmatch(rest)
     if found is None or (family == "sd2" and int(found[1]) >= _SD2_UNUSED):
@@ -250,7 +290,7 @@ def _of_open_clip(
     head, inner = f"text_model.encoder.layers.{found[1]}", found[2]
     if not inner.startswith("attn.in_proj_"):
         module, _, kind = inner.rpartition(".")
-        name = f"{head}.{_IN_BLOCK.get(module, module)}.{kind}"
+        name = f"{head}.{IN_BLOCK.get(module, module)}.{kind}"
         yield _place(part, name, family, tensor, shape)
         return
     if not shape or shape[0] % 3:

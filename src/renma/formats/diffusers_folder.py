@@ -8,6 +8,8 @@ from typing import Any
 
 from renma.core.errors import UserError
 
+_STEMS = ("diffusion_pytorch_model", "model")
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """Returns a configuration file.
@@ -28,17 +30,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def weight_file(folder: Path) -> Path:
-    """Returns the safetensors file of one part; full precision before the fp16 variant.
+def weight_file(folder: Path, *, pickled: bool = False) -> Path:
+    """Returns the weight file of one part; full precision before the fp16 variant.
+
+    Args:
+        folder: of the part.
+        pickled: take a .bin file where there is no safetensors file.
 
     Raises:
         UserError: there is none, or only pickled or sharded ones.
     """
-    for stem in ("diffusion_pytorch_model", "model"):
-        for ending in (".safetensors", ".fp16.safetensors"):
-            path = folder / f"{stem}{ending}"
-            if path.exists():
-                return path
+    names = [f"{stem}{end}.safetensors" for stem in _STEMS for end in ("", ".fp16")]
+    if pickled:
+        names += ["diffusion_pytorch_model.bin", "pytorch_model.bin"]
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
     others = [p.name for p in sorted(folder.glob("*")) if p.suffix in {".bin", ".safetensors"}]
     raise UserError(
         f"has no weights that can be read (found: {', '.join(others) or 'nothing'})",

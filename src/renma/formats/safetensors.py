@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,30 +85,46 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: as :func:`read_header`.
     """
-    read_header(path)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"cannot be read: {error}", where=path) from None
+    return _mapped(path, read_header(path)[0])
 
 
-def read_tensors_as(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
-    """Returns all tensors on a device, floating-point ones in ``dtype``.
+def read_tensors_as(
+    path: Path, dtype: torch.dtype, device: torch.device, names: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """Returns tensors on a device, floating-point ones in ``dtype``.
 
     Tensors that already fit stay memory-mapped. The others are read one by one and cast, so the
     file's own pages never stand in memory beside the copies.
+
+    Args:
+        path: the file.
+        dtype: of floating-point tensors.
+        device: target.
+        names: which tensors (default: all); nothing else of the file is read.
 
     Raises:
         UserError: as :func:`read_header`.
     """
     header, _ = read_header(path)
-    stored = {row["dtype"] for row in header.values() if row["dtype"] in _FLOATS}
-    if stored <= {name for name, known in _dtypes().items() if known == dtype}:
-        return {name: tensor.to(device) for name, tensor in read_tensors(path).items()}
-    return {name: _cast(t, dtype).to(device) for name, t in _stream(path, header)}
+    if names is not None:
+        header = {name: header[name] for name in names}
+    wanted = {name for name, known in _dtypes().items() if known == dtype}
+    floats = (_FLOATS | _EIGHT_BITS) - wanted
+    other = {name: row for name, row in header.items() if row["dtype"] in floats}
+    mapped = _mapped(path, header.keys() - other.keys())
+    found = {name: tensor.to(device) for name, tensor in mapped.items()}
+    found |= {name: t.to(dtype).to(device) for name, t in _stream(path, other)}
+    return {name: found[name] for name in header}
+
+
+def _mapped(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise UserError(f"cannot be read: {error}", where=path) from None
 
 
 def _stream(path: Path, header: Header) -> Iterator[tuple[str, Tensor]]:
@@ -131,10 +147,6 @@ def _stream(path: Path, header: Header) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor.reshape(row["shape"])
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
 def serialize(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """Returns the bytes of a safetensors file; equal content gives equal bytes.
 
@@ -149,14 +161,15 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
+    head = _head(tensors, metadata)
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            file.write(_head(tensors, metadata))
+            file.write(head)
             for tensor in _ordered(tensors):
                 file.write(_raw(tensor))
 
-    write_atomic(path, write)
+    write_atomic(path, write, size=len(head) + sum(tensor.nbytes for tensor in tensors.values()))
 
 
 def payload_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -219,6 +232,7 @@ def _raw(tensor: Tensor) -> memoryview:
 
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_EIGHT_BITS = frozenset({"F8_E4M3", "F8_E5M2"})
 
 
 def _dtypes() -> dict[str, torch.dtype]:

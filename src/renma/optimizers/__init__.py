@@ -1,22 +1,77 @@
-"""Optimizers: one per file, built from parameter groups and a config section."""
+"""Optimizers: built from their sections, saved and restored exactly.
+
+A section of ``renma/config/optimizers`` names the class and its arguments; nothing here knows one
+optimizer from another. Files of this folder hold classes that no library has right, and what all
+share. Importing the package costs no torch.
+"""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
-
-from renma.core import registry
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from renma.config.optimizer import AdamW, Prodigy
+    from renma.config.optimizers._base import Rates, Traits
 
 
-def build(groups: list[dict[str, Any]], config: AdamW | Prodigy) -> Optimizer:
-    """Returns the optimizer that ``config.name`` names.
+def build(groups: list[dict[str, Any]], config: Rates) -> Optimizer:
+    """Returns the optimizer that a section describes.
 
     Args:
-        groups: torch parameter groups with ``params`` and ``lr``.
+        groups: torch parameter groups with ``params``, ``lr`` and any marks such as ``name``.
         config: the optimizer's section.
+
+    Raises:
+        UserError: an argument that the class does not take or accept, a device or parameters it
+            cannot work with, a class that is no optimizer or does not resume exactly.
     """
-    return registry.load(__name__, config.name).build(groups, config)
+    from renma.optimizers._build import build as make
+
+    return make(groups, config)
+
+
+def traits(config: Rates) -> Traits:
+    """Returns what the optimizer asks of the run around it."""
+    return config.traits
+
+
+def rates(optimizer: Optimizer, config: Rates) -> list[float]:
+    """Returns the step size in force in each group, that of the last step done.
+
+    With Prodigy and D-Adaptation it is the found one; with Adafactor's relative steps it is the
+    one before it is scaled by a tensor's size.
+    """
+    from renma.optimizers._rates import in_force
+
+    return in_force(optimizer, config)
+
+
+def state(optimizer: Optimizer) -> dict[str, Any]:
+    """Returns all that :func:`load_state` needs: tensors, numbers, texts, None, lists, dicts."""
+    from renma.optimizers._state import state as take
+
+    return take(optimizer)
+
+
+def load_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Puts a state back so that the next step is the one that would have come, bit by bit.
+
+    Raises:
+        UserError: the state belongs to other parameters.
+    """
+    from renma.optimizers._state import load_state as put
+
+    put(optimizer, saved)
+
+
+def evaluating(optimizer: Optimizer) -> AbstractContextManager[None]:
+    """Returns a context in which parameters hold the values to save, draw or validate with.
+
+    Only schedule-free optimizers tell them from the ones that are stepped. Afterwards the latter
+    are back bit by bit, so looking at a LoRA does not change its training.
+    """
+    from renma.optimizers._evaluate import evaluating as look
+
+    return look(optimizer)

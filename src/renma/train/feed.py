@@ -1,19 +1,27 @@
-"""Batches for the loop: latents, captions, weights of every showing of a step."""
+"""Batches for the loop: latents, captions, weights, masks, sizes of every showing of a step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from renma.config import Run
 from renma.core.store import digest
-from renma.data.captions import is_random, shown_caption
+from renma.data.augment import Augment, draw, is_cacheable
+from renma.data.buckets import Fit
+from renma.data.captions import plain_caption, shown_caption, variants
 from renma.data.item import Item
-from renma.data.order import Batch, Showing
-from renma.engine.latents import Latents, Wanted
+from renma.data.order import Batch, Showing, fitted
+from renma.data.pixels import Pixels, load_fitted
+from renma.engine.latents import Entry, Latents, Wanted
 from renma.train.plan import Prepared
+
+HELD_OUT = -1
+"""The epoch in the places of held-out pictures: no showing of training has it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,12 @@ class Fed:
         captions: final captions.
         weights: (batch,) loss weights.
         names: picture files, for messages.
+        masks: (batch, 1, h, w) in 0 .. 1, what counts in the loss; None if all of it does.
+        sizes: (batch, 6) float32 height and width of the picture file, top and left of the crop,
+            height and width of the target, for SDXL. As in Stability's training (arXiv 2307.01952,
+            section 2.2) the crop counts in pixels of the resized picture; of a mirrored picture it
+            is where the crop lies in the mirror image.
+        preserve: (batch,) bool, whose target is the base model's own prediction.
     """
 
     moments: list[tuple[Tensor, Tensor]]
@@ -33,61 +47,226 @@ class Fed:
     captions: list[str]
     weights: Tensor
     names: list[str]
+    masks: Tensor | None
+    sizes: Tensor
+    preserve: Tensor
+
+    def rows(self, start: int, stop: int) -> Fed:
+        """Returns some samples of the batch."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            moments=self.moments[part],
+            places=self.places[part],
+            captions=self.captions[part],
+            weights=self.weights[part],
+            names=self.names[part],
+            masks=None if self.masks is None else self.masks[part],
+            sizes=self.sizes[part],
+            preserve=self.preserve[part],
+        )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One showing as pixels: the picture, how it is cut, whether its latents are cached."""
+
+    item: Item
+    shown: Augment
+    cached: bool
 
 
 class Feed:
-    """Turns the endless row of batches into tensors; a pure function of the batch's number."""
+    """Turns the endless row of batches into tensors; a pure function of the batch's number.
+
+    Pictures that look different in every showing are decoded one batch ahead, in threads.
+    """
 
     def __init__(self, run: Run, prepared: Prepared, latents: Latents) -> None:
         self.run, self.prepared, self.latents = run, prepared, latents
         self._epoch: tuple[int, tuple[Batch, ...]] | None = None
+        self._last = -1
+        self._ahead: dict[int, list[Future[Pixels]]] = {}
+        self._pool: ThreadPoolExecutor | None = None
 
-    def batch(self, number: int) -> Fed:
-        """Returns the batch with a running number, counted over all epochs."""
-        epoch, index = self.prepared.order.locate(number)
-        if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = (epoch, self.prepared.order.epoch(epoch))
-        showings = self._epoch[1][index].showings
-        items = [self._item(s) for s in showings]
+    @property
+    def needs_vae(self) -> bool:
+        """Whether some pictures are encoded anew for every showing."""
+        return any(not cached for _, _, cached in self._pictures())
+
+    def count(self, number: int) -> int:
+        """Returns how many pictures a batch shows."""
+        return len(self._showings(number)[1])
+
+    def batch(self, number: int, step: int = 0) -> Fed:
+        """Returns the batch with a running number, counted over all epochs.
+
+        Args:
+            number: of the batch.
+            step: optimizer steps done, for the token warm-up.
+        """
+        epoch, showings = self._showings(number)
+        looks = self._looks(number)
+        items, seed = [look.item for look in looks], self.run.train.seed
+        coming = self._ahead.pop(number, None) or self._decode(looks)
+        self._ahead.clear()  # guessed wrong
+        captions = [
+            shown_caption(item, seed, epoch, s.position, step, self.prepared.plan.steps)
+            for item, s in zip(items, showings, strict=True)
+        ]
         prior = self.run.objective.prior_loss_weight
-        seed = self.run.train.seed
-        return Fed(
-            [self.latents.get(self.wanted(s)) for s in showings],
+        fed = _fed(
+            looks,
+            self._entries(looks, [each.result() for each in coming]),
             [(epoch, s.position) for s in showings],
-            [
-                shown_caption(item, seed, epoch, s.position)
-                for item, s in zip(items, showings, strict=True)
-            ],
+            captions,
             torch.tensor([prior if item.subset.is_reg else 1.0 for item in items]),
-            [item.path.name for item in items],
+            torch.tensor([item.subset.prior_preservation for item in items]),
         )
+        self._look_ahead(number)
+        return fed
 
-    def wanted(self, showing: Showing) -> Wanted:
-        """Returns which latents a showing needs."""
-        fit = self.prepared.order.fits[showing.set_index][showing.item_index]
-        return Wanted(self._item(showing), fit, showing.flip)
+    def held_out(self) -> list[Fed]:
+        """Returns the pictures that training never shows, the same way every time.
+
+        Nothing is mirrored, cut at random, shuffled or dropped; captions keep prefix and suffix.
+        """
+        found: list[Fed] = []
+        position = 0
+        for scanned in self.prepared.scan.sets:
+            buckets: dict[tuple[int, int], list[tuple[Item, Fit]]] = {}
+            for item in scanned.held_out:
+                fit = fitted(item, scanned.dataset)
+                buckets.setdefault((fit.width, fit.height), []).append((item, fit))
+            width = scanned.dataset.batch_size
+            for _, row in sorted(buckets.items()):
+                for start in range(0, len(row), width):
+                    looks = [
+                        _Look(item, Augment(fit), True) for item, fit in row[start : start + width]
+                    ]
+                    places = [(HELD_OUT, position + i) for i in range(len(looks))]
+                    position += len(looks)
+                    captions = [plain_caption(look.item) for look in looks]
+                    ones, no = torch.ones(len(looks)), torch.zeros(len(looks), dtype=torch.bool)
+                    found.append(_fed(looks, self._entries(looks, []), places, captions, ones, no))
+        return found
 
     def all_wanted(self) -> list[Wanted]:
-        """Returns every latent that any showing can need."""
+        """Returns every latent that can be encoded ahead, those of held-out pictures too."""
         found = []
-        for scanned, fits in zip(self.prepared.scan.sets, self.prepared.order.fits, strict=True):
-            for item, fit in zip(scanned.items, fits, strict=True):
+        for item, fit, cached in self._pictures():
+            if cached:
                 found.append(Wanted(item, fit, flip=False))
                 if item.subset.flip_aug:
                     found.append(Wanted(item, fit, flip=True))
+        for scanned in self.prepared.scan.sets:
+            for item in scanned.held_out:
+                found += [Wanted(item, fitted(item, scanned.dataset), flip=False)]
         return found
 
     def fixed_captions(self) -> list[str] | None:
-        """Returns all captions that can be shown, or None where they change by showing."""
-        items = [item for scanned in self.prepared.scan.sets for item in scanned.items]
-        if any(is_random(item.subset) for item in items):
-            return None
-        return [shown_caption(item, 0, 0, 0) for item in items]
+        """Returns all captions that can be shown, or None where they are too many to encode."""
+        found: list[str] = []
+        for item, _, _ in self._pictures():
+            own = variants(item)
+            if own is None:
+                return None
+            found += own
+        kept = [plain_caption(i) for scanned in self.prepared.scan.sets for i in scanned.held_out]
+        return list(dict.fromkeys([*found, *kept]))
 
     def fingerprint(self) -> str:
-        """Returns a digest of all pictures and captions, to notice changes on resume."""
-        items = [item for scanned in self.prepared.scan.sets for item in scanned.items]
-        return digest(f"{item.digest}:{item.caption}" for item in items)
+        """Returns a digest of all pictures, masks and captions, to notice changes on resume."""
+        return digest(
+            f"{part}:{item.digest}:{item.mask_digest}:{item.caption}"
+            for scanned in self.prepared.scan.sets
+            for part, items in (("trained", scanned.items), ("held out", scanned.held_out))
+            for item in items
+        )
 
-    def _item(self, showing: Showing) -> Item:
-        return self.prepared.scan.sets[showing.set_index].items[showing.item_index]
+    def _showings(self, number: int) -> tuple[int, tuple[Showing, ...]]:
+        epoch, index = self.prepared.order.locate(number)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, self.prepared.order.epoch(epoch))
+        return epoch, self._epoch[1][index].showings
+
+    def _pictures(self) -> list[tuple[Item, Fit, bool]]:
+        """Returns every training picture, how it is fitted, and whether its latents are cached."""
+        order = self.prepared.order
+        return [
+            (item, fit, is_cacheable(item, scanned.dataset, fit))
+            for scanned, fits in zip(order.sets, order.fits, strict=True)
+            for item, fit in zip(scanned.items, fits, strict=True)
+        ]
+
+    def _looks(self, number: int) -> list[_Look]:
+        epoch, showings = self._showings(number)
+        order, seed, found = self.prepared.order, self.run.train.seed, []
+        for s in showings:
+            scanned, fit = order.sets[s.set_index], order.fits[s.set_index][s.item_index]
+            item = scanned.items[s.item_index]
+            shown = draw(item, scanned.dataset, fit, seed, epoch, s.position, flip=s.flip)
+            found.append(_Look(item, shown, is_cacheable(item, scanned.dataset, fit)))
+        return found
+
+    def _entries(self, looks: Sequence[_Look], pixels: Sequence[Pixels]) -> list[Entry]:
+        """Returns the latents of a batch: from the cache, or encoded now from ``pixels``."""
+        fresh = [look.item for look in looks if not look.cached]
+        encoded = iter(self.latents.encode(fresh, pixels))
+        return [
+            self.latents.get(Wanted(look.item, look.shown.fit, look.shown.flip))
+            if look.cached
+            else next(encoded)
+            for look in looks
+        ]
+
+    def _decode(self, looks: Sequence[_Look]) -> list[Future[Pixels]]:
+        """Begins to decode the pictures of a batch that are not cached."""
+        fresh = [look for look in looks if not look.cached]
+        if fresh and self._pool is None:
+            self._pool = ThreadPoolExecutor(2, "pictures")
+        return [self._pool.submit(load_fitted, o.item, o.shown) for o in fresh if self._pool]
+
+    def _look_ahead(self, number: int) -> None:
+        """Decodes the batch that will probably be asked for next: one process of n has each n-th.
+
+        The number after it would do for all others; a wrong guess costs time and nothing else.
+        """
+        ahead = number + max(1, number - self._last if self._last >= 0 else 1)
+        self._last = number
+        if self._pool is not None:
+            self._ahead[ahead] = self._decode(self._looks(ahead))
+
+
+def _fed(
+    looks: Sequence[_Look],
+    entries: Sequence[Entry],
+    places: list[tuple[int, int]],
+    captions: list[str],
+    weights: Tensor,
+    preserve: Tensor,
+) -> Fed:
+    masks = [entry.mask for entry in entries]
+    stacked = None
+    if any(mask is not None for mask in masks):
+        full = [torch.ones(1, *entry.mean.shape[-2:]) for entry in entries]
+        stacked = torch.stack([f if m is None else m for m, f in zip(masks, full, strict=True)])
+    return Fed(
+        moments=[(entry.mean, entry.deviation) for entry in entries],
+        places=places,
+        captions=captions,
+        weights=weights,
+        names=[look.item.path.name for look in looks],
+        masks=stacked,
+        sizes=torch.tensor([_sizes(look) for look in looks], dtype=torch.float32),
+        preserve=preserve,
+    )
+
+
+def _sizes(look: _Look) -> tuple[int, int, int, int, int, int]:
+    """Returns original height, width, crop top, left, target height, width in pixels."""
+    item, fit = look.item, look.shown.fit
+    left, top = fit.crop
+    if look.shown.flip:
+        left = fit.resized[0] - fit.width - left
+    return (item.height, item.width, top, left, fit.height, fit.width)

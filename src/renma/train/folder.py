@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,8 @@ from renma.config import Run, dump, load_run
 from renma.config.data import DataConfig, Dataset
 from renma.core.errors import UserError
 from renma.core.events import read_events
-from renma.core.store import write_text
-
-FREE_TO_CHANGE = (
-    "train.max_steps", "train.max_epochs", "train.save_every_steps", "train.save_every_epochs",
-    "train.state_every_minutes", "train.max_bad_steps", "train.tensorboard", "sample.", "judge.",
-    "output.",
-)  # fmt: skip
-"""Options that a resumed run may change; they do not touch what was trained so far."""
-
+from renma.core.store import probe, sweep, write_text
+from renma.train.changes import check_changes
 
 _OF_THE_RUN = ("bad_pictures", "empty_captions", "max_pixels")
 """Options of ``[data]`` that no data set or folder can have."""
@@ -63,7 +57,8 @@ class RunFolder:
 def begun(folder: RunFolder) -> bool:
     """Says whether a run got as far as its first step there (a failed start does not count)."""
     events = folder.events
-    return events.exists() and any(row.get("kind") == "started" for row in read_events(events))
+    told = events.exists() and any(row.get("kind") == "started" for row in read_events(events))
+    return told or any(folder.state.glob("step-*.safetensors"))
 
 
 def choose(run_file: Path, out: Path | None, resume: bool) -> RunFolder:
@@ -105,7 +100,7 @@ def with_places(run: Run, base: Path, datasets: tuple[Dataset, ...]) -> Run:
     if sample.prompts_file:
         sample = sample.model_copy(update={"prompts_file": str(base / sample.prompts_file)})
     if model.path != "mame":
-        model = model.model_copy(update={"path": str(model.folder(base).resolve())})
+        model = model.model_copy(update={"path": str(model.place(base).resolve())})
     start = run.start.model_copy(
         update={
             "weights": _placed(run.start.weights, base),
@@ -133,8 +128,44 @@ def _placed(path: str, base: Path) -> str:
     return str((base / path).resolve()) if path else ""
 
 
-def write_run(folder: RunFolder, run: Run, resume: bool) -> tuple[str, ...]:
+def near(run: Run, folder: Path) -> Run:
+    """Returns the run with places seen from its folder where they lie near it.
+
+    Near is what lies in the same folder as the run, or as the ``runs`` it is one of. So a project
+    that is moved or copied as a whole goes on; what lies elsewhere keeps its absolute place.
+
+    Args:
+        run: with absolute places.
+        folder: the run's.
+    """
+    folder = folder.resolve()
+    project = folder.parents[1] if folder.parent.name == "runs" else folder.parent
+
+    def seen(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: seen(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [seen(item) for item in value]
+        if isinstance(value, str) and os.path.isabs(value) and Path(value).exists():  # noqa: PTH117
+            path = Path(value)
+            return (
+                Path(os.path.relpath(path, folder)).as_posix() if project in path.parents else value
+            )
+        return value
+
+    return Run.model_validate(seen(run.model_dump(mode="json", exclude_none=True)))
+
+
+def write_run(
+    folder: RunFolder, run: Run, resume: bool, allow: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Writes run.toml, after checking a resumed run against the one that was begun.
+
+    Args:
+        folder: of the run.
+        run: with its places, see :func:`with_places`.
+        resume: whether it goes on.
+        allow: options and sections that may change although they decide what is trained.
 
     Returns:
         What a resumed run changes, a line each (``train.max_steps: 20 -> 240``).
@@ -142,35 +173,24 @@ def write_run(folder: RunFolder, run: Run, resume: bool) -> tuple[str, ...]:
     Raises:
         UserError: an option differs that decides what was trained so far.
     """
+    told: tuple[str, ...] = ()
+    run = near(run, folder.path)
     if resume and folder.toml.exists():
-        before, now = _flat(load_run(folder.toml).model_dump()), _flat(run.model_dump())
-        changes = {
-            key: f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key)
-        }
-        changed = [text for key, text in changes.items() if not key.startswith(FREE_TO_CHANGE)]
-        if changed:
-            raise UserError(
-                f"cannot resume with other options ({'; '.join(changed[:5])})",
-                where=folder.toml,
-                remedy="Start a new run in another folder, or take the change back.",
-            )
-        write_text(folder.toml, dump(run))
-        return tuple(changes.values())
-    if folder.toml.exists() and not begun(folder):
+        told = check_changes(load_run(folder.toml), run, allow, folder.toml)
+    elif folder.toml.exists() and not begun(folder):
         given = folder.path / "run.given.toml"
         if not given.exists():  # the user's own file, with its comments
             write_text(given, folder.toml.read_text(encoding="utf-8-sig"))
     write_text(folder.toml, dump(run))
-    return ()
+    return told
 
 
 @contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
-    """Keeps a second process out of the folder while this one works.
+    """Keeps a second process out of the folder while this one works, and makes it ready.
 
-    The system lets go of the lock when the process ends, however it ends.
+    The system lets go of the lock when the process ends, however it ends. What a killed run left
+    half written is removed; that checkpoints and states can be written is tried out.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written.
@@ -186,16 +206,10 @@ def locked(folder: RunFolder) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=folder.path) from None
     try:
+        for place in (folder.path, folder.lora, folder.state, folder.samples):
+            sweep(place)  # nobody else writes here now: what is half written stays so
+        for place in (folder.path, folder.lora, folder.state):
+            probe(place)
         yield
     finally:
         lock.release()  # the file stays: removing it could split the lock between two others
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        rows = (_flat(item, f"{prefix}{key}.") for key, item in value.items())
-        return {key: item for row in rows for key, item in row.items()}
-    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
-        rows = (_flat(item, f"{prefix}{i}.") for i, item in enumerate(value))
-        return {key: item for row in rows for key, item in row.items()}
-    return {prefix.rstrip("."): list(value) if isinstance(value, tuple) else value}

@@ -10,7 +10,8 @@ from renma.config.estimate import numbers
 from renma.config.layer_table import Choice, Slot
 from renma.config.tasks import LayersOptions
 from renma.core.events import Report
-from renma.train.plan import Model, trained_layers, trained_parts
+from renma.formats.model_facts import facts
+from renma.train.plan import trained_layers, trained_parts
 from renma.train.source import Source, load
 
 _WORDS = {
@@ -69,7 +70,7 @@ def table(source: Source, *, each: bool = False) -> list[Row]:
         UserError: no model, or options that do not fit it.
     """
     run = source.run
-    slots = Model.read(run.model.folder(source.base)).slots()
+    slots = facts(run.model.place(source.base), run.model, source.base).slots()
     chosen = {c[0].name: c for c in trained_layers(run, run.adapter, slots, source.base)}
     parts = trained_parts(run)
     if each:

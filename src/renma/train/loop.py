@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,18 @@ from torch import Tensor
 from renma import optimizers, schedules
 from renma.config import Run
 from renma.config.adapter import Lora
-from renma.core.errors import Interrupted, UserError
-from renma.core.events import Report
+from renma.core.errors import UserError
 from renma.core.store import file_hash
-from renma.diffusion.noise import NoiseSchedule
+from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.network import Network, NormReport
 from renma.engine.text_states import TextStates
 from renma.families._base import Condition, Family
 from renma.formats import state as states
 from renma.train.feed import Fed, Feed
-from renma.train.folder import RunFolder
 from renma.train.objectives import denoise
-from renma.train.plan import Prepared, trained_parts
-from renma.train.previews import Previews
-from renma.train.save import Progress, save_lora
-from renma.train.signals import StopRequest
+from renma.train.objectives.draws import Draws, draw
+from renma.train.plan import Prepared, batches_per_step, trained_parts
+from renma.train.processes import Processes
 
 AVERAGE = 0.98
 """Decay of the shown running mean of the loss."""
@@ -46,18 +43,32 @@ class Counters:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step did."""
+    """What one optimizer step did.
+
+    Attributes:
+        loss: mean over the samples of all processes.
+        grad_norm: length of the gradient before it is cut.
+        names: pictures that this process showed.
+        timesteps: of them.
+        loss_scale: by which fp16's loss was multiplied; 1 in other precisions.
+    """
 
     loss: float
     grad_norm: float
     names: list[str]
     timesteps: list[int]
+    loss_scale: float = 1.0
 
     @property
     def finite(self) -> bool:
         """Whether loss and gradient are numbers."""
         total = torch.tensor([self.loss, self.grad_norm])
         return bool(total.isfinite().all())
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether only the loss scale was too large, which the next step mends by itself."""
+        return not self.finite and self.loss_scale > 1 and abs(self.loss) < float("inf")
 
 
 class Trainer:
@@ -69,7 +80,8 @@ class Trainer:
         family: the frozen model, with ``network`` attached.
         network: what is trained.
         feed: batches by number.
-        text: cached caption states, or None if the text encoder is trained.
+        text: cached caption states, or None if a text encoder is trained.
+        processes: who shares the work.
     """
 
     def __init__(
@@ -80,11 +92,13 @@ class Trainer:
         network: Network,
         feed: Feed,
         text: TextStates | None,
+        processes: Processes | None = None,
     ) -> None:
         self.run, self.prepared, self.family, self.network = run, prepared, family, network
-        self.feed, self.text = feed, text
-        self.schedule = NoiseSchedule.of(family.scheduler_config)
+        self.feed, self.text, self.processes = feed, text, processes or Processes()
+        self.schedule = NoiseSchedule.of(family.scheduler_config, run.objective.zero_terminal_snr)
         self.steps = prepared.plan.steps
+        self.batches_per_step = batches_per_step(run)
         self.counters = Counters()
         self.norms: NormReport | None = None
         self.groups = [g for p in trained_parts(run) for g in network.groups(run.adapter, p)]
@@ -98,50 +112,49 @@ class Trainer:
         )
         self.rates_at = [schedules.build(run.schedule, self.steps, rate) for rate in rates]
         self.trained = [p for group in self.groups for p in group.parameters]
+        self.device = self.trained[0].device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=run.train.precision == "fp16")
 
     def step(self) -> StepResult:
         """Does one optimizer step and counts it; a step that is not finite changes nothing."""
-        accumulation = self.run.train.gradient_accumulation_steps
-        first = self.counters.step * accumulation
-        batches = [self.feed.batch(first + i) for i in range(accumulation)]
-        total = sum(len(batch.captions) for batch in batches)
-        for built, group, factor in zip(
-            self.optimizer.param_groups, self.groups, self.rates_at, strict=True
-        ):
-            rate = self.run.optimizer.rate(group.part) * group.factor
-            built["lr"] = rate * factor(self.counters.step)
-        loss, times = 0.0, []
-        for number, batch in enumerate(batches, first):
+        first = self.counters.step * self.batches_per_step
+        numbers = range(first, first + self.batches_per_step)
+        total = sum(self.feed.count(number) for number in numbers)
+        self._set_rates()
+        losses = [torch.zeros((), device=self.device)]
+        names: list[str] = []
+        times: list[Tensor] = []
+        for number in self.processes.deal(numbers):
+            batch = self.feed.batch(number, self.counters.step)
             draws = self._draws(batch)
             with self.network.training_draws(
                 self.run.adapter, self.run.train.seed, number, self._visible(draws.timesteps)
             ):
-                value = self._loss(batch, draws)
-                (value / total).backward()
-            loss += value.item() / total
-            times += draws.timesteps.tolist()
-        limit = self.run.train.max_grad_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.trained, limit).item()
-        result = StepResult(loss, norm, [n for b in batches for n in b.names], times)
-        if result.finite:
-            self.optimizer.step()
-            if longest := getattr(self.run.adapter, "max_norm", 0):
-                self.norms = self.network.clamp_norms(longest)
-        self.optimizer.zero_grad(set_to_none=True)
+                value = self._loss(batch, draws) / total
+                self.scaler.scale(value).backward()
+            losses.append(value.detach())
+            names += batch.names
+            times.append(draws.timesteps)
+        result = self._move(torch.stack(losses).sum(), names, times)
         self._count(result)
         return result
 
     def rates(self) -> dict[str, float]:
-        """Returns the learning rate in force for each group; Prodigy's includes its own factor."""
-        built = zip(self.groups, self.optimizer.param_groups, strict=True)
-        return {group.name: g["lr"] * g.get("d", 1.0) for group, g in built}
+        """Returns the learning rate in force for each group, as the optimizer scales it."""
+        found = optimizers.rates(self.optimizer, self.run.optimizer)
+        return {group.name: rate for group, rate in zip(self.groups, found, strict=True)}
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Returns the context in which weights are those to save, draw and validate with."""
+        return optimizers.evaluating(self.optimizer)
 
     def state(self) -> dict[str, Any]:
         """Returns all that :meth:`load_state` needs to go on exactly."""
         return states.to_cpu(
             {
                 "network": self.network.state(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": optimizers.state(self.optimizer),
+                "scaler": self.scaler.state_dict(),
                 "counters": vars(self.counters),
                 "fingerprint": self._fingerprint(),
             }
@@ -161,8 +174,44 @@ class Trainer:
                 remedy="Put them back, or start a new run in another folder.",
             )
         self.network.load_state(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state(self.optimizer, state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         self.counters = Counters(**state["counters"])
+
+    def _set_rates(self) -> None:
+        built = zip(self.optimizer.param_groups, self.groups, self.rates_at, strict=True)
+        for row, group, factor in built:
+            rate = self.run.optimizer.rate(group.part) * group.factor
+            row["lr"] = rate * factor(self.counters.step)
+
+    def _move(self, loss: Tensor, names: list[str], times: list[Tensor]) -> StepResult:
+        """Adds gradients up over processes, cuts them, and moves the weights if all is finite."""
+        self._share(loss)
+        scale = float(self.scaler.get_scale()) if self.scaler.is_enabled() else 1.0
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        limit = self.run.train.max_grad_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, limit)
+        told = torch.stack([loss, norm.to(loss)]).tolist()  # one wait for the device
+        result = StepResult(*told, names, torch.cat(times).tolist() if times else [], scale)
+        if result.finite:
+            self.optimizer.step()
+            if longest := getattr(self.run.adapter, "max_norm", 0):
+                self.norms = self.network.clamp_norms(longest)
+        if self.scaler.is_enabled():
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return result
+
+    def _share(self, loss: Tensor) -> None:
+        """Sums gradients and loss over all processes."""
+        if self.processes.size == 1:
+            return
+        for parameter in self.trained:  # one that no batch of this process reached
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.processes.add_up([*(p.grad for p in self.trained if p.grad is not None), loss])
 
     def _fingerprint(self) -> dict[str, str]:
         """Returns digests of what the run depends on beside its options."""
@@ -173,18 +222,15 @@ class Trainer:
         }
         return {"pictures or captions": self.feed.fingerprint(), **model, **begun}
 
-    def _draws(self, batch: Fed) -> denoise.Draws:
-        draws = denoise.draw(
+    def _draws(self, batch: Fed) -> Draws:
+        draws = draw(
             batch.moments,
             batch.places,
             self.run.train.seed,
-            self.schedule.timesteps,
+            self.schedule,
             self.run.objective,
         )
-        device = self.trained[0].device
-        return denoise.Draws(
-            draws.latents.to(device), draws.noise.to(device), draws.timesteps.to(device)
-        )
+        return draws.to(self.device)
 
     def _visible(self, timesteps: Tensor) -> Tensor | None:
         """Returns the share of ranks that learn at each timestep (T-LoRA), or None."""
@@ -194,23 +240,38 @@ class Trainer:
         steps = self.schedule.timesteps
         return ((steps - timesteps) / steps) ** adapter.timestep_rank_power
 
-    def _loss(self, batch: Fed, draws: denoise.Draws) -> Tensor:
+    def _loss(self, batch: Fed, draws: Draws) -> Tensor:
+        condition, samples = self.conditioned(batch)
+        off = partial(self.network.at, unet=0.0, text_encoder=0.0)
         config = self.run.objective
-        condition = self._condition(batch.captions)
-        weights = batch.weights.to(draws.noise.device)
-        each = denoise.loss(self.family, self.schedule, draws, condition, weights, config)
+        given = (self.family, self.schedule, draws, condition, samples, config, off)
+        each = denoise.loss(*given)
         return each.sum()
 
-    def _condition(self, captions: Sequence[str]) -> Condition:
-        if self.text is not None:
-            return self.text.condition(captions)
-        return self.family.encode_text(captions)
+    def conditioned(self, batch: Fed) -> tuple[Condition, denoise.Samples]:
+        """Returns what the text says to the U-Net, and what is special about the samples."""
+        device = self.device
+        condition = self._condition(batch)
+        preserve = batch.preserve.to(device) if batch.preserve.any() else None
+        plain = None
+        if preserve is not None and self.text is None:
+            with torch.no_grad(), self.network.at(unet=0.0, text_encoder=0.0):
+                plain = self._condition(batch)
+        masks = None if batch.masks is None else batch.masks.to(device)
+        return condition, denoise.Samples(batch.weights.to(device), masks, preserve, plain)
+
+    def _condition(self, batch: Fed) -> Condition:
+        encode = self.family.encode_text if self.text is None else self.text.condition
+        condition = encode(batch.captions)
+        if not self.family.wants_sizes:
+            return condition
+        return condition.with_sizes(batch.sizes.to(self.device))
 
     def _count(self, result: StepResult) -> None:
         counters = self.counters
         counters.step += 1
         if not result.finite:
-            counters.bad_in_a_row += 1
+            counters.bad_in_a_row += not result.overflowed
             counters.skipped += 1
             return
         counters.bad_in_a_row = 0
@@ -218,147 +279,3 @@ class Trainer:
         decay = min(AVERAGE, 1 - 1 / (counters.step - counters.skipped))
         before = counters.loss_average or 0.0
         counters.loss_average = decay * before + (1 - decay) * result.loss
-
-
-class Session:
-    """Runs a trainer to the end: events, previews, checkpoints, states, signals."""
-
-    def __init__(
-        self, trainer: Trainer, folder: RunFolder, previews: Previews, report: Report
-    ) -> None:
-        self.trainer, self.folder, self.previews, self.report = trainer, folder, previews, report
-        self._saved_at = time.monotonic()
-
-    def go(self) -> None:
-        """Trains until the last step.
-
-        Raises:
-            Interrupted: a signal came; the state is saved.
-            UserError: too many steps in a row were not finite.
-        """
-        trainer, sample = self.trainer, self.trainer.run.sample
-        if trainer.counters.step == 0 and sample.at_first:
-            self._attempt(self._preview)
-        with StopRequest() as stop:
-            while trainer.counters.step < trainer.steps:
-                began = time.perf_counter()
-                result = trainer.step()
-                self._tell(result, time.perf_counter() - began)
-                self._guard(result)
-                last = trainer.counters.step == trainer.steps
-                self._keep(last)
-                if stop.exit_code is not None and not last:
-                    self._save_state()
-                    step = trainer.counters.step
-                    self.report.event("interrupted", step=step)
-                    raise Interrupted(
-                        stop.exit_code,
-                        f"stopped after step {step}; go on with: renma train --resume --out "
-                        f"{self.folder.path}",
-                    )
-
-    def _tell(self, result: StepResult, seconds: float) -> None:
-        trainer, counters = self.trainer, self.trainer.counters
-        self.report.event(
-            "step",
-            step=counters.step,
-            steps=trainer.steps,
-            epoch=self._epoch() + 1,
-            epochs=trainer.prepared.plan.epochs,
-            loss=result.loss if result.finite else None,
-            loss_average=counters.loss_average,
-            lr=trainer.rates(),
-            grad_norm=result.grad_norm if result.finite else None,
-            seconds=round(seconds, 4),
-            **({"max_norm": vars(trainer.norms)} if trainer.norms else {}),
-        )
-
-    def _guard(self, result: StepResult) -> None:
-        if result.finite:
-            return
-        counters, limit = self.trainer.counters, self.trainer.run.train.max_bad_steps
-        text = (
-            f"step {counters.step} gave loss {result.loss:g}, gradient {result.grad_norm:g} and "
-            f"was skipped (pictures {', '.join(result.names)}; timesteps {result.timesteps})"
-        )
-        self.report.event("warned", text=text)
-        if counters.bad_in_a_row >= limit:
-            raise UserError(
-                f"{limit} steps in a row were not finite, the last: {text}",
-                remedy="Lower optimizer.learning_rate or use train.precision = 'fp32'.",
-            )
-
-    def _keep(self, last: bool) -> None:
-        """Saves and draws what is due after this step; the state first, it is what resume needs."""
-        step, run = self.trainer.counters.step, self.trainer.run
-        by_step = _every(run.train.save_every_steps, step, step - 1)
-        by_epoch = self._epoch_due(run.train.save_every_epochs)
-        minutes = run.train.state_every_minutes
-        overdue = minutes and time.monotonic() - self._saved_at > 60 * minutes
-        if last:
-            self._save_state()
-            self.save_final()
-        elif by_step or by_epoch or overdue:
-            self._attempt(self._save_state)
-        if by_epoch and not last:
-            name = f"{run.output.name}-{by_epoch:06d}.safetensors"
-            self._attempt(lambda: self._save_lora(name))
-        if by_step and not last:
-            name_of_step = f"{run.output.name}-step{step:08d}.safetensors"
-            self._attempt(lambda: self._save_lora(name_of_step))
-        every = run.sample.every_epochs
-        if self._epoch_due(every) if every else _every(run.sample.every_steps, step, step - 1):
-            self._attempt(self._preview)
-
-    def save_final(self) -> None:
-        """Writes the LoRA under the run's own name."""
-        self._save_lora(f"{self.trainer.run.output.name}.safetensors")
-
-    def _epoch_due(self, every: int) -> int:
-        """Returns the epoch that was completed in this step if one of every n is, else 0."""
-        step = self.trainer.counters.step
-        done = self._epochs_done(step)
-        return done // every * every if _every(every, done, self._epochs_done(step - 1)) else 0
-
-    def _attempt(self, action: Callable[[], None]) -> None:
-        """Does what training can go on without for now; a failure is said and not fatal."""
-        try:
-            action()
-        except UserError as error:
-            self.report.event("warned", text=error.line())
-
-    def _save_lora(self, name: str) -> None:
-        trainer = self.trainer
-        path = self.folder.lora / name
-        progress = Progress(trainer.counters.step, self._epoch() + 1, trainer.steps)
-        save_lora(path, trainer.network, trainer.run, trainer.prepared, trainer.family, progress)
-        self.report.event("saved", step=trainer.counters.step, path=f"lora/{name}")
-
-    def _save_state(self) -> None:
-        states.save(self.folder.state, self.trainer.counters.step, self.trainer.state())
-        self._saved_at = time.monotonic()
-
-    def _preview(self) -> None:
-        if not self.previews.shots:
-            return
-        trainer = self.trainer
-        encode = trainer.text.condition if trainer.text else None
-        trainer.family.checkpoint_gradients(False)
-        self.previews.draw(trainer.family, trainer.counters.step, self.report, encode)
-        trainer.family.checkpoint_gradients(trainer.run.train.gradient_checkpointing)
-
-    def _epoch(self) -> int:
-        """Returns the 0-based epoch of the batch shown last."""
-        accumulation = self.trainer.run.train.gradient_accumulation_steps
-        last = max(0, self.trainer.counters.step * accumulation - 1)
-        return self.trainer.prepared.order.locate(last)[0]
-
-    def _epochs_done(self, step: int) -> int:
-        """Returns how many whole epochs have been shown after ``step`` steps."""
-        accumulation = self.trainer.run.train.gradient_accumulation_steps
-        return self.trainer.prepared.order.locate(step * accumulation)[0]
-
-
-def _every(n: int, count: int, before: int) -> bool:
-    """Says whether a multiple of n lies after ``before`` and not after ``count``."""
-    return n > 0 and count // n > before // n

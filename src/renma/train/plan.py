@@ -21,9 +21,7 @@ from renma.data import folder as folders
 from renma.data.buckets import validate_sizes
 from renma.data.order import Order
 from renma.data.summary import summarise
-from renma.families._sd1_facts import problem
-from renma.formats.diffusers_folder import read_json, weight_file
-from renma.formats.safetensors import read_header
+from renma.formats.model_facts import ModelFacts, facts, notes
 from renma.train import start_plan
 from renma.train.oddities import adapter_oddities, oddities
 
@@ -68,6 +66,8 @@ class Prepared:
     """Floating-point operations of one optimizer step."""
     footing: costs.Footing
     """What memory depends on besides the adapter."""
+    model: ModelFacts
+    """What the base model on disk is."""
 
 
 def prepare(run: Run, base: Path) -> Prepared:
@@ -88,10 +88,9 @@ def prepare(run: Run, base: Path) -> Prepared:
     scan = folders.scan(datasets, run.data)
     order = Order(scan.sets, run.train.seed)
     summary = summarise(scan, order)
-    place = run.model.folder(base)
-    if reason := problem(place, run.model.clip_skip):
-        raise UserError(reason, where=place)
-    model = Model.read(place)
+    model = facts(run.model.place(base), run.model, base)
+    if model.problem:
+        raise UserError(model.problem, where=model.place)
     steps = total_steps(run, order)
     stand = footing(run, model, order)
     chosen = trained_layers(run, run.adapter, stand.table, base)
@@ -107,8 +106,8 @@ def prepare(run: Run, base: Path) -> Prepared:
     plan["memory_mib"] = round(costs.memory(chosen, stand).total)
     strange = (*oddities(run, scan.sets, steps), *adapter_oddities(run, chosen))
     strange += tuple(start_plan.overruled(run))
-    odd = (*scan.warnings, *summary.get("warnings", ()), *strange)
-    return Prepared(Plan(**plan, warnings=odd), scan, order, summary, flops, stand)
+    odd = (*notes(model, run.model), *scan.warnings, *summary.get("warnings", ()), *strange)
+    return Prepared(Plan(**plan, warnings=odd), scan, order, summary, flops, stand, model)
 
 
 def total_steps(run: Run, order: Order) -> int:
@@ -116,16 +115,24 @@ def total_steps(run: Run, order: Order) -> int:
     if run.train.max_epochs is None:
         return run.train.max_steps
     batches = order.batches_in(run.train.max_epochs)
-    return arithmetic.steps_of(batches, run.train.gradient_accumulation_steps)
+    return arithmetic.steps_of(batches, batches_per_step(run))
+
+
+def batches_per_step(run: Run) -> int:
+    """Returns the batches of one optimizer step, over all processes."""
+    return run.train.gradient_accumulation_steps * max(1, run.train.processes)
 
 
 def trained_parts(run: Run) -> tuple[str, ...]:
     """Returns which parts are trained: switched on and with a learning rate above 0.
 
+    SDXL's second text encoder is among them for every family; others have no layers there.
+
     Raises:
         UserError: none is.
     """
-    wanted = {"unet": run.train.unet, "text_encoder": run.train.text_encoder}
+    text = run.train.text_encoder
+    wanted = {"unet": run.train.unet, "text_encoder": text, "text_encoder_2": text}
     parts = tuple(part for part, on in wanted.items() if on and run.optimizer.rate(part) > 0)
     if not parts:
         raise UserError(
@@ -187,49 +194,14 @@ def _speed_file(precision: str) -> Path:
     return cache_folder() / "speed" / f"{precision}-{os.cpu_count()}.json"
 
 
-@dataclass(frozen=True)
-class Model:
-    """Shapes of a model's parts, from file headers.
-
-    Attributes:
-        unet: weight name to shape.
-        text_encoder: the same.
-        channels: of the U-Net's first level.
-        factor: pixels along one side of a latent.
-    """
-
-    unet: arithmetic.Shapes
-    text_encoder: arithmetic.Shapes
-    channels: int
-    factor: int
-
-    @classmethod
-    def read(cls, folder: Path) -> Model:
-        """Reads the headers of a diffusers folder."""
-        vae = read_json(folder / "vae" / "config.json")
-        unet = read_json(folder / "unet" / "config.json")
-        shapes = [
-            {
-                n: tuple(row["shape"])
-                for n, row in read_header(weight_file(folder / part))[0].items()
-            }
-            for part in ("unet", "text_encoder")
-        ]
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
-        return cls(shapes[0], shapes[1], unet["block_out_channels"][0], factor)
-
-    def slots(self) -> list[layer_table.Slot]:
-        """Returns every layer that an adapter may change."""
-        return layer_table.slots(self.unet, self.text_encoder)
-
-
-def footing(run: Run, model: Model, order: Order) -> costs.Footing:
+def footing(run: Run, model: ModelFacts, order: Order) -> costs.Footing:
     """Returns what the run's memory depends on besides its adapter."""
     parts = trained_parts(run)
-    frozen = {"unet": model.unet, "text_encoder": model.text_encoder}
-    kept = ["unet", *(["text_encoder"] if "text_encoder" in parts else [])]
+    frozen = {part: shapes for part, shapes in model.shapes.items() if part != "vae"}
+    text = any(part in parts for part in frozen if part != "unet")
+    kept = [part for part in frozen if part == "unet" or text]
     few = costs.QUANTISED_BYTES.get(run.model.quantize)
-    packed = [s for n, s in model.unet.items() if few and costs.is_quantised(n, s)]
+    packed = [s for n, s in frozen["unet"].items() if few and costs.is_quantised(n, s)]
     return costs.Footing(
         table=tuple(model.slots()),
         frozen_numbers=sum(math.prod(s) for part in kept for s in frozen[part].values()),
@@ -239,8 +211,8 @@ def footing(run: Run, model: Model, order: Order) -> costs.Footing:
         optimizer=run.optimizer.name,
         pixels=max(b.size[0] * b.size[1] * len(b.showings) for b in order.epoch(0)),
         channels=model.channels,
-        levels=costs.levels_of(model.unet),
-        factor=model.factor,
+        levels=costs.levels_of(frozen["unet"]),
+        factor=model.latent_factor,
         checkpointing=run.train.gradient_checkpointing,
     )
 
@@ -265,13 +237,15 @@ def trained_layers(
 
 
 def _costs(
-    run: Run, scan: folders.Scan, order: Order, model: Model, steps: int
+    run: Run, scan: folders.Scan, order: Order, model: ModelFacts, steps: int
 ) -> tuple[dict[str, Any], float]:
     """Returns the plan's counts and time, and the operations of one optimizer step."""
     batches = order.epoch(0)
-    accumulation = run.train.gradient_accumulation_steps
-    latent_pixels = sum(len(b.showings) * b.size[0] * b.size[1] for b in batches) / model.factor**2
-    forward = costs.forward_flops(model.unet, 1000) / 1000 * latent_pixels / len(batches)
+    accumulation = batches_per_step(run)
+    latent_pixels = (
+        sum(len(b.showings) * b.size[0] * b.size[1] for b in batches) / model.latent_factor**2
+    )
+    forward = costs.forward_flops(model.shapes["unet"], 1000) / 1000 * latent_pixels / len(batches)
     flops = forward * (3 if run.train.gradient_checkpointing else 2) * accumulation
     known = _known_speed(run.train.precision)
     speed = known or _GUESS_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)

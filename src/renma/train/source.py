@@ -9,12 +9,17 @@ from typing import Any
 
 from renma.config import Run, read_toml, set_values, validate
 from renma.config.dataset_toml import read_dataset_toml
+from renma.config.precision import resolved
+from renma.config.presets import laid_under
 from renma.core.errors import UserError
 
 
 @dataclass(frozen=True)
 class Source:
-    """A validated run and the folder that its relative paths start from."""
+    """A validated run and the folder that its relative paths start from.
+
+    Its precision is settled for this machine.
+    """
 
     run: Run
     base: Path
@@ -41,10 +46,11 @@ def load(run: Path | None, dataset_config: Path | None, assignments: Iterable[st
         raw = {**raw, "data": read_dataset_toml(dataset_config)}
         file = dataset_config
     assignments = tuple(assignments)
-    raw = set_values(raw, assignments)
+    raw = laid_under(set_values(raw, assignments), file)
     _clear_levels(raw, assignments)
     checked = validate(Run, raw, file, assignments)
-    return Source(checked, file.resolve().parent, file)
+    settled = checked.model_copy(update={"train": resolved(checked.train)})
+    return Source(settled, file.resolve().parent, file)
 
 
 def _clear_levels(raw: dict[str, Any], assignments: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ _MARKS = {
     "on_input": "ia3", "mora": "mora", "a1.weight": "glora", "oft_blocks": "oft", "diff": "full",
     "w_norm": "full",
 }  # fmt: skip
+_PARTS = {"unet": "unet", "te2": "text_encoder_2"}
 _LIKE_LORA = frozenset({"lora", "lora_fa", "dylora"})
 
 
@@ -64,7 +65,7 @@ def trained_numbers(run: Run, base: Path, parts: Iterable[str]) -> int:
     """Returns how many numbers a network with a file's own layers and ranks trains."""
     total = 0
     for key, tensors in _layers(base / run.start.weights).items():
-        part = "unet" if key.startswith("lora_unet_") else "text_encoder"
+        part = _PARTS.get(key.split("_")[1], "text_encoder")
         if part in parts:
             frozen = {"lora_down.weight"} if run.adapter.algorithm == "lora_fa" else set()
             total += sum(math.prod(s) for n, s in tensors.items() if s and n not in frozen)

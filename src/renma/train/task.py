@@ -5,15 +5,22 @@ Everything that can be wrong with the run is found here, before torch is even im
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from renma.config import Run, load_run
 from renma.config.tasks import TrainOptions
-from renma.core.events import EventLog, Report
-from renma.train.folder import choose, locked, with_places, write_run
-from renma.train.plan import prepare
+from renma.core.events import EventLog, Report, Silent
+from renma.train.folder import RunFolder, choose, locked, with_places, write_run
+from renma.train.plan import batches_per_step, prepare
+from renma.train.processes import Processes
+from renma.train.signals import before_the_loop
 from renma.train.source import Source, load
 
 
 def run(options: TrainOptions, report: Report) -> None:
-    """Trains, or continues, one run.
+    """Trains, or continues, one run; one of several processes does its share.
 
     Raises:
         UserError: a mistake in the run, its pictures or its folder.
@@ -23,18 +30,79 @@ def run(options: TrainOptions, report: Report) -> None:
     if file is None and options.dataset_config is None and options.out is not None:
         file = options.out / "run.toml"  # `--resume --out DIR` is all that a run needs to go on
     source = load(file, options.dataset_config, options.set)
-    folder = choose(source.file, options.out, options.resume)
-    prepared = prepare(source.run, source.base)
-    with locked(folder):
+    processes = Processes.of()
+    # a launcher that restarts dead processes means: go on
+    resume = options.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if not processes.main:
+        report = Silent()
+    with before_the_loop(), _together(processes, source.run):
+        chosen = choose(source.file, options.out, resume) if processes.main else None
+        folder = processes.share(chosen)
+        settled = _with_processes(source.run, folder, processes, resume)
+        processes.check_share(batches_per_step(settled))
+        prepared = prepare(settled, source.base)
         datasets = tuple(scanned.dataset for scanned in prepared.scan.sets)
-        complete = with_places(source.run, source.base, datasets)
-        changes = write_run(folder, complete, options.resume)
+        complete = with_places(settled, source.base, datasets)
+        with _log(folder, complete, resume, options.allow_change, processes, report) as log:
+            from renma.train.work import train
+
+            train(
+                Source(complete, folder.path, folder.toml), folder, prepared, resume, processes, log
+            )
+
+
+def _with_processes(run: Run, folder: RunFolder, processes: Processes, resume: bool) -> Run:
+    """Returns the run with the number of processes it was begun with, which decides the batch.
+
+    Raises:
+        UserError: the launcher started another number than the run asks for.
+    """
+    wanted = run.train.processes
+    if resume and folder.toml.exists():
+        begun_with = load_run(folder.toml).train.processes
+        wanted = wanted or begun_with or processes.size
+    else:
+        processes.check(wanted)
+        wanted = processes.size
+    return run.model_copy(update={"train": run.train.model_copy(update={"processes": wanted})})
+
+
+@contextmanager
+def _together(processes: Processes, run: Run) -> Iterator[None]:
+    """Connects the processes of a run, and parts them at its end."""
+    if processes.size == 1:
+        yield
+        return
+    from renma.engine.model import pick_device
+
+    processes.join(pick_device(run.train.device))
+    try:
+        yield
+    finally:
+        processes.leave()
+
+
+@contextmanager
+def _log(
+    folder: RunFolder,
+    run: Run,
+    resume: bool,
+    allow: tuple[str, ...],
+    processes: Processes,
+    report: Report,
+) -> Iterator[Report]:
+    """Takes the run's folder and opens its events; other processes than the first only watch."""
+    if not processes.main:
+        processes.wait()
+        yield report
+        return
+    with locked(folder):
+        changes = write_run(folder, run, resume, allow)
         log = EventLog(folder.events, report)
         try:
             for text in changes:
                 log.event("warned", text=f"resumed with a changed option, {text}")
-            from renma.train.work import train
-
-            train(Source(complete, folder.path, folder.toml), folder, prepared, options.resume, log)
+            processes.wait()
+            yield log
         finally:
             log.close()

@@ -14,28 +14,30 @@ import renma
 from renma.config.prompts import prompts
 from renma.core.errors import UserError
 from renma.core.events import Report, read_events
-from renma.engine.begin import apply_base_weights, begin
-from renma.engine.latents import Latents
+from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.memory import peak_mib
-from renma.engine.model import load_family
-from renma.engine.text_states import TextStates
-from renma.families._base import Family
 from renma.formats import state as states
+from renma.train.assemble import assemble
 from renma.train.board import Board
 from renma.train.check import table
-from renma.train.feed import Feed
 from renma.train.folder import RunFolder
-from renma.train.loop import Session, Trainer
-from renma.train.plan import Prepared, remember_speed, trained_parts
+from renma.train.loop import Trainer
+from renma.train.plan import Prepared, remember_speed
 from renma.train.previews import Previews
+from renma.train.processes import Processes
 from renma.train.save import portability_of
+from renma.train.session import Session
 from renma.train.source import Source
-
-TOKENS = 75
+from renma.train.validation import Validation
 
 
 def train(
-    source: Source, folder: RunFolder, prepared: Prepared, resume: bool, report: Report
+    source: Source,
+    folder: RunFolder,
+    prepared: Prepared,
+    resume: bool,
+    processes: Processes,
+    report: Report,
 ) -> None:
     """Trains a run to its end.
 
@@ -44,6 +46,7 @@ def train(
         folder: where everything goes.
         prepared: its plan and pictures.
         resume: continue from the newest state.
+        processes: who shares the work.
         report: told everything.
 
     Raises:
@@ -56,26 +59,22 @@ def train(
         report.line(line)
     for text in prepared.plan.warnings:
         report.event("warned", text=text)
+    previews = _previews(source, folder, prepared)
     torch.set_num_threads(run.train.threads or torch.get_num_threads())
-    family = load_family(run.model, device=run.train.device, precision=run.train.precision)
-    apply_base_weights(family, run.start, source.base)
-    previews = Previews(prompts(run.sample, source.base), folder.path, run.train.seed)
-    if not (run.sample.every_steps or run.sample.every_epochs or run.sample.at_first):
-        previews.shots.clear()
-    trainer = _trainer(source, prepared, family, previews, report)
+    trainer = assemble(source, prepared, previews, processes, report)
     if unloadable := portability_of(trainer.network):
         report.event("warned", text=unloadable)
     if resume:
         _resume(trainer, folder, report)
-    session = Session(trainer, folder, previews, report)
+    held_out = trainer.feed.held_out()[: run.train.max_validation_batches or None]
+    validation = Validation(held_out) if held_out else None
+    session = Session(trainer, folder, previews, validation, report)
     if _complete(session, folder, report):
         return
     _started(trainer, prepared, report)
-    board = (
-        Board(folder.path / "tensorboard", trainer.counters.step, report)
-        if run.train.tensorboard
-        else None
-    )
+    board = None
+    if run.train.tensorboard and processes.main:
+        board = Board(folder.path / "tensorboard", trainer.counters.step, report)
     try:
         session.report = board or report
         session.go()
@@ -84,6 +83,21 @@ def train(
             board.close()
     _finished(
         folder, prepared, run.train.precision, began, f"{run.output.name}.safetensors", report
+    )
+
+
+def _previews(source: Source, folder: RunFolder, prepared: Prepared) -> Previews:
+    """Returns the previews with the noise schedule that is trained; empty where never drawn."""
+    run, sample = source.run, source.run.sample
+    often = sample.every_steps or sample.every_epochs or sample.at_first
+    schedule = NoiseSchedule.of(prepared.model.scheduler, run.objective.zero_terminal_snr)
+    return Previews(
+        prompts(sample, source.base) if often else [],
+        folder.path,
+        run.train.seed,
+        weights=sample.weights,
+        lora=run.output.name,
+        schedule_config=schedule.sampler_config(),
     )
 
 
@@ -107,44 +121,6 @@ def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
         session.save_final()
     report.line(f"nothing to do: all {steps} steps are done in {folder.path}")
     return True
-
-
-def _trainer(
-    source: Source, prepared: Prepared, family: Family, previews: Previews, report: Report
-) -> Trainer:
-    """Caches what can be cached, lets parts go that are not needed, attaches the network."""
-    run = source.run
-    latents = Latents(family)
-    feed = Feed(run, prepared, latents)
-
-    def progress(done: int, total: int) -> None:
-        report.event("caching", done=done, total=total, what="latents")
-
-    latents.prepare(feed.all_wanted(), progress)
-    _warn_long_captions(family, feed, report)
-    parts = trained_parts(run)
-    text = None
-    if "text_encoder" not in parts:
-        text = TextStates(family)
-        text.prepare([*(feed.fixed_captions() or []), *previews.words()])
-    network = begin(family, run.adapter, run.start, run.train.seed, parts, source.base, report)
-    if text is not None and feed.fixed_captions() is not None:
-        text.keep_all()
-        family.release("text_encoder")
-    if not previews.shots:
-        family.release("vae")
-    family.checkpoint_gradients(run.train.gradient_checkpointing)
-    network.attach()
-    return Trainer(run, prepared, family, network, feed, text)
-
-
-def _warn_long_captions(family: Family, feed: Feed, report: Report) -> None:
-    items = [item for scanned in feed.prepared.scan.sets for item in scanned.items]
-    long = [item.path.name for item in items if family.count_tokens(item.caption) > TOKENS]
-    if long:
-        names = ", ".join(long[:3])
-        text = f"{len(long)} captions are longer than {TOKENS} tokens and are cut: {names} ..."
-        report.event("warned", text=text)
 
 
 def _resume(trainer: Trainer, folder: RunFolder, report: Report) -> None:

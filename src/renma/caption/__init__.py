@@ -1,0 +1,1 @@
+"""Room: captions and tags of many pictures at once (no torch)."""

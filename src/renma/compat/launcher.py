@@ -1,0 +1,96 @@
+"""How many processes the launcher was asked for, and whether they are there.
+
+`accelerate launch --num_processes 2` starts one process only, and says nothing, unless it also has
+--multi_gpu (or a configuration that says so) or finds two GPUs by itself; with --cpu it needs
+mpirun besides. It then sets MASTER_ADDR and MASTER_PORT as for several processes, but no
+WORLD_SIZE: that, or its own command line, gives it away (accelerate 1.x, commands/launch.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+
+from renma.compat.command_line import launched
+from renma.core.errors import UserError
+
+_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where torchrun, Open MPI, MPICH and MVAPICH say how many processes there are."""
+_SEVERAL = 2
+
+
+def running_processes(environment: Mapping[str, str] = os.environ) -> int:
+    """Returns how many processes the launcher started."""
+    return next((int(environment[name]) for name in _SIZES if name in environment), 1)
+
+
+def expected_processes(
+    environment: Mapping[str, str] = os.environ, parent: Iterable[str] | None = None
+) -> int | None:
+    """Returns how many processes somebody asked for; None where nothing says it.
+
+    Args:
+        environment: variables of this process.
+        parent: words of the command that started it (default: read where Linux shows them).
+
+    Returns:
+        The number on the launcher's command line; else 2 where accelerate prepared for several
+        processes without saying how many.
+    """
+    words = list(_parent() if parent is None else parent)
+    asked = _asked(words)
+    if asked is not None:
+        return asked
+    # these two are set by accelerate alone, and together only for more than one process
+    simple = "ACCELERATE_USE_CPU" in environment and "ACCELERATE_MIXED_PRECISION" in environment
+    if simple and {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+        return max(_SEVERAL, running_processes(environment))
+    return None
+
+
+def check(environment: Mapping[str, str] = os.environ, parent: Iterable[str] | None = None) -> None:
+    """Refuses to train alone where several processes were asked for.
+
+    Raises:
+        UserError: the launcher started another number of processes than it was asked for.
+    """
+    words = list(_parent() if parent is None else parent)
+    expected, found = expected_processes(environment, words), running_processes(environment)
+    if expected is None or expected == found:
+        return
+    asked = str(expected) if _asked(words) else "several"
+    raise UserError(
+        f"{asked} processes were asked for, but {found} {'is' if found == 1 else 'are'} running",
+        where="accelerate launch",
+        remedy="Add --multi_gpu (on GPUs), or start torchrun --nproc-per-node "
+        f"{expected} -m renma.compat.train_network; --num_processes 1 trains alone.",
+    )
+
+
+def _asked(words: list[str]) -> int | None:
+    """Returns the number of processes on a launcher's command line."""
+    for place, word in enumerate(words):
+        name = PurePath(word).name
+        if name in ("accelerate", "accelerate-launch", "accelerate.commands.launch", "torchrun"):
+            options = launched(words[place + 1 :])
+            break
+        if name in ("torch.distributed.run", "torch.distributed.launch"):
+            options = launched(words[place + 1 :])
+            break
+    else:
+        return None
+    machines = options.get("nnodes", "1")
+    for key in ("num_processes", "nproc_per_node"):
+        if options.get(key, "").isdigit() and machines.isdigit():
+            return int(options[key]) * (int(machines) if key == "nproc_per_node" else 1)
+    return None
+
+
+def _parent() -> list[str]:
+    """Returns the words of the command that started this process; none where it is not shown."""
+    try:
+        text = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return text.decode(errors="replace").rstrip("\0").split("\0")

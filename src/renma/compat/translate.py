@@ -1,0 +1,63 @@
+"""From what was asked of sd-scripts to a run of renma that means the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from renma.compat import data, model, network, optimizer, plain, rules, schedule, training
+from renma.compat.draft import Draft, Given, Places
+from renma.compat.options import options
+from renma.config import Run, validate
+from renma.core.errors import UserError
+
+_PARTS: tuple[Callable[[Draft], None], ...] = (
+    model.fill, network.fill, optimizer.fill, schedule.fill, data.fill, training.fill,
+    plain.fill, data.after_plain, rules.fill,
+)  # fmt: skip
+"""In their order: what has a word of its own to say, the schema's own names, then verdicts."""
+
+
+def translate(given: Given, places: Places) -> Draft:
+    """Returns the run, and a row about every option that was given or whose default differs.
+
+    Args:
+        given: what was asked.
+        places: where relative paths start.
+
+    Raises:
+        UserError: options that exclude each other, values that cannot be, an option nobody knows.
+    """
+    draft = Draft(given, places)
+    for part in _PARTS:
+        part(draft)
+    for name in given.values:
+        if given.has(name) and name not in draft.rows:
+            draft.refuse(name, "there is nothing like it here")
+    order = [name for name in (*given.values, *options()) if name in draft.rows]
+    draft.rows = {name: draft.rows[name] for name in order}
+    if not refused(draft):
+        _check(draft)
+    return draft
+
+
+def refused(draft: Draft) -> list[str]:
+    """Returns the given options that cannot be had here, each with its reason."""
+    return [
+        f"--{row.option} ({row.why})" for row in draft.rows.values() if row.kind == "not supported"
+    ]
+
+
+def _check(draft: Draft) -> None:
+    """Validates the run; a mistake is named by the option that it came from.
+
+    Raises:
+        UserError: the run is none.
+    """
+    try:
+        validate(Run, draft.raw, "the run")
+    except UserError as error:
+        where = next(
+            (f"--{option}" for key, option in draft.origin.items() if f"'{key}'" in error.what),
+            "what was asked",
+        )
+        raise UserError(error.what, where=where, remedy=error.remedy) from None

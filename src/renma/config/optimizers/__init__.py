@@ -1,0 +1,1 @@
+"""What every optimizer is: its options, its library class, what it asks of a run. No torch."""

@@ -1,0 +1,135 @@
+"""Fine-tuning metadata: one JSON or JSONL file with caption and tags of every picture.
+
+JSON: ``{"path": {"caption": ..., "tags": ...}}``; JSONL: one ``{"image_path": ..., ...}`` a line.
+Format: kohya-ss/sd-scripts, ``docs/fine_tune``. Its merge scripts write names without ending unless
+told otherwise, which its own loader cannot open; here the ending is searched for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from renma.config.data import Subset
+from renma.core.errors import UserError
+from renma.data.caption_file import caption_lines, decoded
+from renma.data.notes import Notes, shown
+from renma.data.pictures import ENDINGS
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the file says about one picture."""
+
+    path: Path
+    caption: str
+    tags: str
+
+
+def read_entries(subset: Subset, notes: Notes) -> list[Entry]:
+    """Returns the pictures that a metadata file names, by path.
+
+    Raises:
+        UserError: the file is no such metadata, or names a picture that is nowhere.
+    """
+    file, folder = Path(subset.metadata_file), Path(subset.image_dir)
+    rows = read_metadata(file, notes)
+    if not rows:
+        raise UserError("names no pictures", where=shown(file))
+    found: dict[Path, Entry] = {}
+    for name, row in rows.items():
+        path = _picture(name, folder)
+        if path is None:
+            raise UserError(
+                f"names '{name}', which is not in {folder}",
+                where=shown(file),
+                remedy="Set image_dir to the folder that its paths start from.",
+            )
+        if path in found:
+            notes.add(f"named twice in {file.name}, the first entry is used", path)
+            continue
+        if path.parent.name and not _is_at(name, path):
+            notes.add(f"{file.name} names other places, pictures are taken from", path.parent)
+        found[path] = Entry(path, _text(row, "caption", file, name), _text(row, "tags", file, name))
+    return [found[path] for path in sorted(found)]
+
+
+def read_metadata(file: Path, notes: Notes) -> dict[str, dict[str, Any]]:
+    """Returns what a metadata file says: name to its row.
+
+    Raises:
+        UserError: it is neither such JSON nor JSONL.
+    """
+    text = decoded(file, notes)
+    try:
+        if file.suffix.lower() == ".jsonl":
+            lines = [json.loads(line) for line in _LINE_END.split(text) if line.strip()]
+            rows = {line.pop("image_path"): line for line in lines}
+        else:
+            rows = json.loads(text)
+        whole = isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        problem = f"misses {error}" if isinstance(error, KeyError) else error
+        raise UserError(
+            f"is no metadata: {problem}",
+            where=shown(file),
+            remedy='JSON is {"a.png": {"caption": "..."}}; JSONL has "image_path" in each line.',
+        ) from None
+    if not whole:
+        raise UserError("must hold one object for each picture", where=shown(file))
+    return rows
+
+
+def described(entry: Entry, subset: Subset, notes: Notes) -> str | None:
+    """Returns the caption of an entry, or None if it says nothing.
+
+    Caption, separator and tags are joined without a blank. With ``enable_wildcard`` every line of
+    the caption gets the tags.
+    """
+    separator = subset.caption_separator
+    lines = caption_lines(entry.caption, separator)
+    tag_lines = caption_lines(entry.tags, separator)
+    if len(lines) > 1 and not subset.enable_wildcard:
+        notes.add(f"{len(lines)} lines of caption, only the first is used", entry.path)
+        lines = lines[:1]
+    words = separator.join(tag_lines)
+    if not lines:
+        return words or None
+    return "\n".join(separator.join([line, words]) if words else line for line in lines)
+
+
+def _text(row: dict[str, Any], key: str, file: Path, name: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    if not isinstance(value, str):
+        raise UserError(f"'{key}' of '{name}' is no text", where=shown(file))
+    return value
+
+
+def _picture(name: str, folder: Path) -> Path | None:
+    """Returns the file that a name means: a path, with or without ending, here or moved."""
+    plain = PurePosixPath(name.replace("\\", "/"))
+    for candidate in dict.fromkeys((folder / name, folder / plain, folder / plain.name)):
+        if candidate.is_file():
+            return candidate
+        # a dot in the name may be no ending: `portrait.1`
+        for ending in sorted(ENDINGS) if candidate.suffix.lower() not in ENDINGS else ():
+            for spelled in (ending, ending.upper()):
+                path = candidate.with_name(candidate.name + spelled)
+                if path.is_file():
+                    return path
+    return None
+
+
+def _is_at(name: str, path: Path) -> bool:
+    """Says whether a name told the folder truly, or told none."""
+    parent = PurePosixPath(name.replace("\\", "/")).parent
+    return str(path.parent.as_posix()).endswith(str(parent)) or str(parent) == "."

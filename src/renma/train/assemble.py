@@ -1,0 +1,145 @@
+"""The parts of a run put together: model, caches, network, trainer.
+
+Only what is needed is read: with latents and texts in the caches, neither VAE nor text encoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from renma.core.events import Report
+from renma.core.store import file_hash
+from renma.engine.begin import apply_base_weights, begin
+from renma.engine.latents import Latents, maker_of
+from renma.engine.model import load_family
+from renma.engine.offload import park
+from renma.engine.text_cache import TextCache
+from renma.engine.text_states import TextStates
+from renma.families._base import Family
+from renma.train.feed import Feed
+from renma.train.loop import Trainer
+from renma.train.plan import Prepared, trained_parts
+from renma.train.previews import Previews
+from renma.train.processes import Processes
+from renma.train.source import Source
+
+ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+def assemble(
+    source: Source, prepared: Prepared, previews: Previews, processes: Processes, report: Report
+) -> Trainer:
+    """Returns the trainer of a run, at its first step.
+
+    Args:
+        source: the complete run.
+        prepared: its plan and pictures.
+        previews: what will be drawn; its words are encoded ahead.
+        processes: who shares the work.
+        report: told what is encoded and what is odd.
+
+    Raises:
+        UserError: a mistake that shows only now.
+    """
+    run = source.run
+    family = load_family(
+        run.model,
+        device=run.train.device,
+        precision=run.train.precision,
+        base=source.base,
+        skip=("vae", *ENCODERS),
+    )
+    if run.start.base_weights:
+        _load(family, ENCODERS)
+        apply_base_weights(family, run.start, source.base)
+    feed = _feed(source, prepared, family, processes, report)
+    if not (previews.shots or feed.needs_vae):
+        family.release("vae")
+    elif not feed.needs_vae:
+        _load(family, ("vae",))
+        park(family, "vae")
+    parts = tuple(part for part in trained_parts(run) if part in prepared.model.parts)
+    text = None
+    if set(parts) <= {"unet"}:
+        text = _texts(source, feed, family, previews, processes, report)
+    else:
+        _load(family, ENCODERS)
+    network = begin(family, run.adapter, run.start, run.train.seed, parts, source.base, report)
+    family.checkpoint_gradients(run.train.gradient_checkpointing)
+    network.attach()
+    return Trainer(run, prepared, family, network, feed, text, processes)
+
+
+def _feed(
+    source: Source, prepared: Prepared, family: Family, processes: Processes, report: Report
+) -> Feed:
+    """Returns the batches, with every latent that can be cached in the cache."""
+    run = source.run
+
+    def with_vae() -> Family:
+        _load(family, ("vae",))
+        return family
+
+    device = next(family.parts()["unet"].parameters()).device.type
+    latents = Latents(
+        maker_of(family.hashes["vae"], family.name, device),
+        with_vae,
+        memory_mib=run.data.latents_in_memory,
+        batch_size=run.data.vae_batch_size,
+        warn=lambda text: report.event("warned", text=text),
+    )
+    feed = Feed(run, prepared, latents)
+    wanted = feed.all_wanted()
+    tell = _caching(report, "latents")
+    latents.prepare(wanted[processes.rank :: processes.size], tell)
+    processes.wait()
+    latents.prepare(wanted, tell)
+    return feed
+
+
+def _texts(
+    source: Source,
+    feed: Feed,
+    family: Family,
+    previews: Previews,
+    processes: Processes,
+    report: Report,
+) -> TextStates:
+    """Returns the texts' states; where all are known ahead, the text encoders leave."""
+    cache = TextCache(family, _made_by(source))
+    text = TextStates(family, cache)
+    fixed = feed.fixed_captions()
+    if fixed is None or text.missing(fixed) or previews.missing(family, text):
+        _load(family, ENCODERS)
+    for turn in ("main", "others"):
+        if processes.main == (turn == "main"):
+            text.prepare(fixed or [], _caching(report, "captions"))
+            previews.prepare(family, text)
+        processes.wait()
+    if fixed is not None:
+        text.keep_all()
+        for part in ENCODERS:
+            if part in family.parts():
+                family.release(part)
+    return text
+
+
+def _made_by(source: Source) -> list[object]:
+    """Returns what decides the text encoder's output besides its weights."""
+    run, start = source.run, source.run.start
+    merged = [file_hash(source.base / name) for name in start.base_weights]
+    model = run.model
+    settings = (run.train.precision, model.clip_skip, model.max_tokens, model.weighted_captions)
+    return [*settings, *merged, *start.base_strengths]
+
+
+def _load(family: Family, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        family.load(part)
+
+
+def _caching(report: Report, what: str) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        report.event("caching", done=done, total=total, what=what)
+
+    return progress
