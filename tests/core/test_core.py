@@ -130,3 +130,43 @@ def test_events_survive_a_torn_line(tmp_path: Path):
     rows = list(read_events(path))
     assert [row["step"] for row in rows] == [1, 2]
     assert rows[1]["text"] == "日本"
+
+
+def test_a_row_with_odd_line_ends_in_it_stays_one_row(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.event("sample", prompt="a\u2028b\x0c c\x85d\udcff")
+    log.close()
+    path.write_bytes(path.read_bytes() + b'{"kind": "st\xff\n')
+    assert [row["prompt"] for row in read_events(path)] == ["a\u2028b\x0c c\x85d\udcff"]
+
+
+def test_a_removed_log_is_begun_again(tmp_path: Path):
+    path = tmp_path / "run" / "events.jsonl"
+    log = EventLog(path)
+    log.event("step", step=1)
+    path.unlink()
+    path.parent.rmdir()
+    log.event("step", step=2)
+    log.close()
+    assert [row["step"] for row in read_events(path)] == [2]
+
+
+def test_a_log_that_cannot_be_made_is_a_users_mistake(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        EventLog(tmp_path / "file" / "events.jsonl")
+
+
+def test_parts_of_killed_writers_leave_the_cache_after_a_day(tmp_path: Path):
+    """Younger ones may be another process' that is writing now."""
+    store = Store("kind", ".bin", tmp_path)
+    folder = store.put(digest(["a"]), lambda p: p.write_bytes(b"1")).parents[1] / ".parts"
+    old, young = folder / ".x.bin.01234567.part", folder / ".x.bin.89abcdef.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    store.put(digest(["b"]), lambda p: p.write_bytes(b"2"))
+    assert {old, young} <= set(folder.iterdir())  # looked at once, at its first entry
+    Store("kind", ".bin", tmp_path).put(digest(["b"]), lambda p: p.write_bytes(b"2"))
+    assert list(folder.iterdir()) == [young]

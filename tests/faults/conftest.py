@@ -79,6 +79,12 @@ class Forks:
 
 
 @pytest.fixture(scope="session")
+def drawn_run() -> ModuleType:
+    """What makes the ``project`` of these tests: its run.toml and its drawn pictures."""
+    return _DRAWN
+
+
+@pytest.fixture(scope="session")
 def forks_module() -> ModuleType:
     """The server's own module, for what it and the tests must agree on."""
     return load("renma_tests_fork_server", HERE / "fork_server.py")

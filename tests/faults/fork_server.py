@@ -47,31 +47,46 @@ def warm_up() -> None:
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs one job in a child and says how it ended: exit status, what it told, events counted."""
+    """Runs one job in a child and says how it ended: exit status, what it told, events counted.
+
+    The job named ``beside`` runs at the same time; its answer stands under that name too.
+    """
+    child, pipe = start(request)
+    other = start(request["beside"]) if "beside" in request else None
+    wait(child, request.get("kill_after"))
+    answer = end(child, pipe)
+    return {**answer, "beside": end(*other)} if other else answer
+
+
+def start(request: dict[str, Any]) -> tuple[int, int]:
+    """Forks a child that does a job; returns its id and the pipe it tells on."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
         run(request, writing)
     os.close(writing)
-    wait(child, request.get("kill_after"), request.get("signal_after"))
+    return child, reading
+
+
+def end(child: int, pipe: int) -> dict[str, Any]:
+    """Waits for a child and returns how it ended."""
+    with os.fdopen(pipe, encoding="utf-8") as file:
+        told = [json.loads(line) for line in file]
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with os.fdopen(reading, encoding="utf-8") as pipe:
-        told = [json.loads(line) for line in pipe]
     return {"status": status, **{key: value for row in told for key, value in row.items()}}
 
 
-def wait(child: int, kill_after: float | None, signal_after: list[float] | None) -> None:
-    """Sends the child a signal after a time, unless it ends before."""
-    seconds, number = (kill_after, signal.SIGKILL) if kill_after else signal_after or (None, 0)
-    if seconds is None:
+def wait(child: int, kill_after: float | None) -> None:
+    """Kills a child after a time, unless it ends before."""
+    if kill_after is None:
         return
-    deadline = time.monotonic() + float(seconds)
+    deadline = time.monotonic() + kill_after
     while time.monotonic() < deadline:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
         time.sleep(0.001)
-    os.kill(child, int(number))
+    os.kill(child, signal.SIGKILL)
 
 
 def run(request: dict[str, Any], told: int) -> None:

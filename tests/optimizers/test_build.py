@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 
 import pytest
@@ -96,6 +97,13 @@ def test_muon_is_torchs_and_takes_matrices_only(toy):
     )
     theirs.train(reference, 0, 5)
     assert all(map(torch.equal, ours.parameters, theirs.parameters))
+    again = toy(shapes=((8, 40), (40, 8)))
+    optimizer = optimizers.build(again.groups(1e-2), Muon())
+    again.train(optimizer, 0, 3)
+    successor = optimizers.build(again.groups(1e-2), Muon())
+    optimizers.load_state(successor, copy.deepcopy(optimizers.state(optimizer)))
+    again.train(successor, 3, 5)
+    assert all(map(torch.equal, ours.parameters, again.parameters))
 
 
 class TestL1:

@@ -58,7 +58,7 @@ def test_what_decides_the_training_is_refused_until_it_is_allowed(key: str):
     assert "\n" not in line
     for name in (key, key.split(".")[0]):  # by its own name, or all of its section
         listed = told(run(), now, name)
-        assert any(row.startswith(f"{key}: ") and row.endswith(text) for row in listed)
+        assert any(row.startswith(f"{key}: ") and text in row for row in listed)
 
 
 @pytest.mark.parametrize(
@@ -178,12 +178,14 @@ def test_a_project_that_was_moved_goes_on_to_the_same_bytes(project: Path, tmp_p
     assert (out / name).read_bytes() == (straight / name).read_bytes()
 
 
-def test_a_run_moved_alone_goes_on_with_its_first_run_toml(project: Path, tmp_path: Path):
+def test_a_run_moved_alone_goes_on_with_its_first_run_toml(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+):
     out = train(project / "run.toml", project / "runs" / "001", "train.max_steps=2")
-    alone = tmp_path / "elsewhere" / "001"
+    alone = tmp_path_factory.mktemp("elsewhere") / "runs" / "001"
     alone.parent.mkdir()
     shutil.move(out, alone)
-    with pytest.raises(UserError, match=r"image_dir.*no such folder|no such folder"):
+    with pytest.raises(UserError, match=r"image_dir.*there is no such folder"):
         task.run(TrainOptions(out=alone, resume=True, set=("train.max_steps=3",)), Silent())
     train(project / "run.toml", alone, "train.max_steps=3", resume=True)
     assert (alone / "lora" / "lora.safetensors").exists()

@@ -348,3 +348,13 @@ def test_a_loss_is_float32_or_better():
         config = ObjectiveConfig(loss="huber", min_snr_gamma=5)
         each = denoise.loss(family, SCHEDULES["v"], drawn, told(), samples, config, family.off)
         assert each.dtype == torch.float32
+
+
+def test_the_draws_of_a_batch_are_left_as_they_are():
+    drawn, model = batch(), Says(tensor(2), tensor(3))
+    family: Any = model
+    samples = Samples(torch.ones(6), preserve=MARKED)
+    given = (family, SCHEDULES["epsilon"], drawn, told(), samples)
+    denoise.loss(*given, ObjectiveConfig(), model.off)
+    assert torch.equal(drawn.noise, batch().noise)
+    assert torch.equal(drawn.latents, batch().latents)

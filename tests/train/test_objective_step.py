@@ -7,7 +7,8 @@ weights, calls the U-Net itself, and writes the schedule, the target and the los
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -21,13 +22,18 @@ from renma.config.targets import TargetConfig
 from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.network import Network
 from renma.families._base import Condition, Family
-from renma.families._twins import KINDS, tiny
+from renma.families._twins import Kind, tiny
 from renma.train.objectives import denoise
 from renma.train.objectives.denoise import Samples
 from renma.train.objectives.draws import Draws
 
-MODELS = ("mame", *KINDS)
-"""The model inside renma, and a tiny random twin of each family."""
+MODELS: dict[Kind, tuple[str, ...]] = {
+    "sd1": ("epsilon", "v_prediction"),
+    "sd2": ("epsilon",),
+    "sd2-v": ("v_prediction", "zero terminal"),
+    "sdxl": ("epsilon", "v_prediction", "zero terminal"),
+}
+"""Tiny random twins, and what each is trained as."""
 RANK, ALPHA = 2, 1.0
 TIMES = torch.tensor([20, 700])
 BOTH: dict[str, dict[str, Any]] = {
@@ -48,7 +54,9 @@ ALL = {
     "v_prediction": BOTH | {"like noise": {"scale_v_pred_loss_like_noise_pred": True}},
     "zero terminal": {"default": {}, "min-SNR": {"min_snr_gamma": 5.0}},
 }
-CASES = [(kind, name) for kind, options in ALL.items() for name in options]
+CASES = [
+    (model, kind, name) for model, kinds in MODELS.items() for kind in kinds for name in ALL[kind]
+]
 MASKS = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(4))
 PRIOR = torch.tensor([1.0, 0.3])
 MARKED = torch.tensor([False, True])
@@ -58,11 +66,11 @@ def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
-    if request.param == "mame":
-        return request.getfixturevalue("mame")
-    return tiny(request.param, tmp_path_factory.mktemp("twin"))
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Family]:
+    """Makes each twin once."""
+    folder = tmp_path_factory.mktemp("twins")
+    return cache(lambda model: tiny(model, folder))
 
 
 def network_of(family: Family) -> Network:
@@ -160,9 +168,11 @@ def plain_step(
     return plain_losses(kind, options, predicted - target)
 
 
-@pytest.mark.parametrize(("kind", "name"), CASES, ids=[f"{k}-{n}" for k, n in CASES])
-def test_a_step_is_that_of_plain_torch(family: Family, kind: str, name: str):
-    options = ALL[kind][name]
+@pytest.mark.parametrize(("model", "kind", "name"), CASES, ids=["-".join(c) for c in CASES])
+def test_a_step_is_that_of_plain_torch(
+    twins: Callable[[Kind], Family], model: Kind, kind: str, name: str
+):
+    family, options = twins(model), ALL[kind][name]
     network = network_of(family)
     draws = Draws(normal(1, 2, 4, 8, 8), normal(2, 2, 4, 8, 8), TIMES)
     if "input noise" in options:

@@ -109,7 +109,7 @@ def test_each_prompt_is_drawn_at_each_weight(mame, tmp_path: Path):
     told = [(row["index"], row["prompt"], row["weight"]) for row in report.of("sample")]
     wanted = [("aa12", 0.0), ("aa12", 0.5), ("aa12", 1.0), ("c", 0.0), ("c", 0.5), ("c", 1.0)]
     assert sorted(told) == [(i, *row) for i, row in enumerate(wanted)]
-    assert [row["done"] for row in report.of("sampling")] == [1, 2, 3, 4, 5, 6]
+    assert [row["done"] for row in report.of("sampling")] == [2, 4, 6]
     plain, half, full = (
         pixels(tmp_path / "samples" / f"step-00000030-01-w{w}.png") for w in ("0", "0.5", "1")
     )

@@ -91,8 +91,8 @@ EVERY_STEP = ("train.save_every_steps=1", "train.keep_states=9")
 @pytest.mark.parametrize(
     ("values", "steps"),
     [
-        # two batches an epoch: steps end in the middle of epochs and at their borders
-        ((), (1, 2, 3, 4, 5)),
+        # few batches an epoch: steps end in the middle of epochs and at their borders
+        (("data.batch_size=4",), (1, 2, 3, 4, 5)),
         # three batches a step: every step ends inside another epoch, at another batch of it
         (("train.gradient_accumulation_steps=3",), (1, 2, 5)),
     ],
@@ -147,7 +147,7 @@ def test_a_longer_run_is_that_run(project: Path):
 
 
 def test_a_shorter_rest_than_planned_ends_where_it_is_told(project: Path):
-    straight = train(project, "a", "train.max_steps=3", "train.save_every_steps=1")
+    straight = train(project, "a", "train.max_steps=3", *EVERY_STEP)
     out = train(project, "b", "train.max_steps=6", *EVERY_STEP)
     back_to(out, 2)
     train(project, "b", "train.max_steps=3", *EVERY_STEP, resume=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from renma.core.events import Silent
 from renma.engine.model import load_family
 from renma.engine.network import Network
 from renma.engine.sample import Shot, denoise
+from renma.families import _twins
 from renma.formats import safetensors
 from renma.train import task
 
@@ -23,13 +23,8 @@ SHOT = Shot("aa12, smile", negative="frown", width=64, height=64, seed=5, steps=
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = Path(__file__).parents[2] / "tools" / "random_sd15.py"
-    spec = importlib.util.spec_from_file_location("random_sd15", source)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     folder = tmp_path_factory.mktemp("sd15") / "model"
-    tool.build(folder, 0, torch.float16)
-    return folder
+    return _twins.write_folder("sd1", folder, dtype=torch.float16, full=True)
 
 
 @pytest.mark.parametrize("layout", ["folders", "settings.toml"])

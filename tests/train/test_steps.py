@@ -50,7 +50,10 @@ class Given:
     def __init__(self, batches: list[Fed]) -> None:
         self.batches = batches
 
-    def batch(self, number: int) -> Fed:
+    def count(self, number: int) -> int:
+        return len(self.batches[number].captions)
+
+    def batch(self, number: int, step: int = 0) -> Fed:
         return self.batches[number]
 
 
@@ -173,9 +176,12 @@ def test_a_nan_step_leaves_weights_and_optimizer_alone_and_is_counted(project: P
 
 def nan_run(project: Path, monkeypatch, bad: set[int]) -> list[dict]:
     real = Feed.batch
-    monkeypatch.setattr(
-        Feed, "batch", lambda self, n: poisoned(real(self, n)) if n in bad else real(self, n)
-    )
+
+    def batch(self: Feed, number: int, step: int = 0) -> Fed:
+        found = real(self, number, step)
+        return poisoned(found) if number in bad else found
+
+    monkeypatch.setattr(Feed, "batch", batch)
     values = ("train.max_bad_steps=2", "train.state_every_minutes=0")
     out = project / "a"
     task.run(TrainOptions(run=project / "run.toml", set=values, out=out), Silent())

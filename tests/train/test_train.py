@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from renma.config import load_run
 from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.formats import safetensors
 from renma.train import task
+from renma.train.plan import prepare
 
 
 def train(project: Path, out: str, *values: str, resume: bool = False) -> Path:
@@ -441,7 +443,19 @@ def test_failing_previews_and_states_do_not_end_a_run(project: Path):
     assert (out / "lora" / "lora.safetensors").exists()
 
 
-@pytest.mark.parametrize("line", ["a --s 0", "a --w 100", "a --w 0", "a --l 0"])
+@pytest.mark.parametrize(
+    ("line", "told"), [("a --s 0", "1"), ("a --w 100", "96"), ("a --w 0", "64"), ("a --l 0", "1")]
+)
+def test_previews_that_cannot_be_drawn_as_written_are_told_before_the_start(
+    project: Path, line: str, told: str
+):
+    given = [f"sample.prompts=['{line}']", "sample.every_steps=2"]
+    plan = prepare(load_run(project / "run.toml", given), project).plan
+    (said,) = [text for text in plan.warnings if line in text]
+    assert told in said
+
+
+@pytest.mark.parametrize("line", ["a --s many", "a --ss eular", "a --x 3"])
 def test_impossible_previews_are_refused_before_the_start(project: Path, line: str):
     with pytest.raises(UserError, match=r"sample.prompts: 'a --"):
         train(project, "a", f"sample.prompts=['{line}']", "sample.every_steps=2")

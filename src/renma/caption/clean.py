@@ -88,11 +88,11 @@ def _spaced(tag: str) -> str:
 def _without_looks(tags: list[str], keep: set[str]) -> list[str]:
     """Removes every family of looks that has two tags or more; one length of hair stays."""
     lengths = [tag for tag in tags if _LENGTH.fullmatch(tag)]
-    spared = keep | (set(lengths) if len(lengths) == 1 else set())
+    spared = lengths if len(lengths) == 1 else []
     for family in _LOOKS:
-        hits = [tag for tag in tags if family.fullmatch(tag) and tag not in spared]
+        hits = {tag for tag in tags if family.fullmatch(tag) and tag not in spared}
         if len(hits) > 1:
-            tags = [tag for tag in tags if tag not in hits]
+            tags = [tag for tag in tags if tag not in hits - keep]
     return tags
 
 

@@ -81,7 +81,7 @@ def finish(
         report.line(f"{told}; nothing is written")
         return
     write_text(out, text)
-    report.line(f"{told}: {out}")
+    report.line(told)
     report.event("saved", path=str(out))
 
 

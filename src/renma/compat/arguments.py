@@ -107,7 +107,8 @@ def flat(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_option(word: str) -> bool:
-    return word.startswith("-") and len(word) > 1 and not _NUMBER.match(word) and " " not in word
+    name = word.partition("=")[0]
+    return name.startswith("-") and len(name) > 1 and not _NUMBER.match(name) and " " not in name
 
 
 def _value(option: Option, values: list[str], with_sign: bool) -> Any:

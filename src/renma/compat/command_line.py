@@ -46,6 +46,10 @@ _ASSIGNMENT: dict[str, re.Pattern[str]] = {
     "cmd": re.compile(r'^@?set\s+"?(\w+)=(.*?)"?$', re.IGNORECASE),
     "ps1": re.compile(r"^\$(\w+)\s*=\s*(.*)$"),
 }
+_LITERAL = "\ue000"
+"""Stands for a dollar sign that is no variable's, until variables are filled in."""
+_WORD = "\ue001"
+"""Stands before a quoted word, which is no operator even if it looks like one."""
 _VARIABLE = re.compile(r"\$env:\w+|\$\{\w+\}|\$\w+|%\w+%")
 
 
@@ -141,20 +145,18 @@ def _commands(text: str, flavour: Flavour, where: str) -> Iterator[list[str]]:
     values: dict[str, str] = {}
     for line in text.split("\n"):
         if assigned := _assigned(line, flavour):
-            values[assigned[0].lower()] = _filled(assigned[1], values)
+            values[assigned[0].lower()] = _filled(assigned[1], values).replace(_LITERAL, "$")
             continue
         if not any(name in line for name in (*SCRIPTS, *_OTHERS)) and "--" not in line:
             continue
         words: list[str] = []
-        for word in _words(_filled(line, values), flavour):
+        for word in _words(line, flavour):
             if word in _BREAKS:
-                yield words
+                yield _known_words(words, values, where)
                 words = []
             else:
-                words.append(word)
-        if any(name in word for word in words for name in SCRIPTS):
-            _no_variables(words, where)
-        yield words
+                words.append(word[1:] if word[0] == _WORD else word)
+        yield _known_words(words, values, where)
 
 
 def _guess(text: str) -> Flavour:
@@ -183,7 +185,7 @@ def _assigned(line: str, flavour: Flavour) -> tuple[str, str] | None:
         return None
     if flavour == "cmd":
         return match[1], match[2]
-    words = list(_words(match[2], flavour))
+    words = [word.removeprefix(_WORD) for word in _words(match[2], flavour)]
     return (match[1], words[0] if words else "") if len(words) < 2 else None
 
 
@@ -194,14 +196,22 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(fill, text) if values else text
 
 
-def _no_variables(words: list[str], where: str) -> None:
-    for word in words:
-        if word.startswith("--") and (match := _VARIABLE.search(word.partition("=")[2])):
-            raise UserError(
-                f"holds the variable {match[0]}, whose value is not known here: {word}",
-                where=where or None,
-                remedy="Write the value itself.",
-            )
+def _known_words(words: list[str], values: Mapping[str, str], where: str) -> list[str]:
+    """Returns words with variables filled in.
+
+    Raises:
+        UserError: a training command holds one whose value the text does not set.
+    """
+    filled = [_filled(word, values) for word in words]
+    if any(name in word for word in filled for name in SCRIPTS):
+        for word in filled:
+            if match := _VARIABLE.search(word):
+                raise UserError(
+                    f"holds the variable {match[0]}, whose value is not known here: {word}",
+                    where=where or None,
+                    remedy="Write the value itself.",
+                )
+    return [word.replace(_LITERAL, "$") for word in filled]
 
 
 def _words(line: str, flavour: Flavour) -> Iterator[str]:
@@ -212,32 +222,36 @@ def _words(line: str, flavour: Flavour) -> Iterator[str]:
     """
     quotes = '"' if flavour == "cmd" else "\"'"
     escape = {"cmd": "^", "ps1": "`"}.get(flavour, "\\")
-    word, quote, begun, place = "", "", False, 0
+    word, quote, place = "", "", 0
     windows = flavour == "any" and re.search(r"\b[A-Za-z]:\\", line) is not None
     while place < len(line):
-        sign = line[place]
-        following = line[place + 1 : place + 2]
+        sign, following = line[place], line[place + 1 : place + 2]
         if sign == escape and following and not windows and _escapes(following, quote, flavour):
-            word, begun, place = word + following, True, place + 1
+            word += following.replace("$", _LITERAL)
+            place += 1
         elif quote:
-            quote, word = ("", word) if sign == quote else (quote, word + sign)
+            quote, word = ("", word) if sign == quote else (quote, word + _quoted(sign, quote))
         elif sign in quotes:
-            quote, begun = sign, True
-        elif sign in " \t" or sign in ";|&":
-            if begun or word:
+            quote, word = sign, word or _WORD
+        elif sign in " \t;|&":
+            if word:
                 yield word
-            word, begun = "", False
+            word = ""
             if sign in ";|&":
-                double = sign + following if following == sign else sign
-                place += len(double) - 1
-                yield double
-        elif sign == "#" and not word and not begun and flavour != "cmd":
+                operator = sign + following if following == sign else sign
+                place += len(operator) - 1
+                yield operator
+        elif sign == "#" and not word and flavour != "cmd":
             break  # the rest of the line is a comment
         else:
             word += sign
         place += 1
-    if begun or word:
+    if word:
         yield word
+
+
+def _quoted(sign: str, quote: str) -> str:
+    return _LITERAL if sign == "$" and quote == "'" else sign
 
 
 def _escapes(following: str, quote: str, flavour: Flavour) -> bool:

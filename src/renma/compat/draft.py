@@ -142,7 +142,9 @@ class Draft:
         self.warnings.append(f"--{option} is missing: {why}")
 
     def _row(self, option: str, kind: Kind, became: str, why: str) -> None:
-        self.rows[option] = Row(option, self._shown(option), kind, became, why)
+        before = self.rows.get(option)
+        if before is None or before.kind != "not supported":  # a refusal stays one
+            self.rows[option] = Row(option, self._shown(option), kind, became, why)
 
     def _shown(self, option: str) -> str:
         if not self.given.has(option):

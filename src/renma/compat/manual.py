@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from renma.compat import plain
+import sys
+from functools import cache
+from pathlib import Path
+
 from renma.compat.options import Option, options
 from renma.compat.rules import RULES
 from renma.config.views import from_kohya
+from renma.core.store import write_text
 
 SPOKEN: dict[str, str] = {
     "v2": "`model.family`",
@@ -46,7 +50,7 @@ def fate(option: Option) -> str:
         return SPOKEN[option.name]
     if option.name in RULES:
         return ": ".join(RULES[option.name])
-    return ", ".join(f"`{key}`" for key in from_kohya().get(option.name, []))
+    return ", ".join(f"`{key}`" for key in _names().get(option.name, []))
 
 
 def page() -> str:
@@ -72,7 +76,12 @@ def usage(sdxl: bool) -> list[str]:
 
 def handled(name: str) -> bool:
     """Says whether something is said about an option."""
-    return name in SPOKEN or name in RULES or name in plain.known()
+    return name in SPOKEN or name in RULES or name in _names()
+
+
+@cache
+def _names() -> dict[str, list[str]]:
+    return from_kohya()
 
 
 def _type(option: Option) -> str:
@@ -91,4 +100,49 @@ def _default(option: Option) -> str:
 
 _INTRO = """
 # Coming from kohya-ss/sd-scripts
+
+Made from the table of options by `python -m renma.compat.manual`; do not edit.
+
+**Turn what you have into a run.** A command in quotes, a .sh, .bat, .ps1 or .txt file with one, a
+config file or data set file (.toml), a preset of the GUI kohya_ss (.json):
+
+    renma import-kohya train.bat -o mine/run.toml --report
+
+`--report` shows what became of every option; the same stands as comments at the end of the file.
+What cannot be done here is refused by name, with the reason, and nothing is written. What changes
+nothing is remarked on. Where sd-scripts' own default differs from renma's, it is written out, so
+that the run means the same.
+
+**Or keep the command and change the script's name.** The same options train directly:
+
+    accelerate launch -m renma.compat.train_network --pretrained_model_name_or_path=... ...
+    accelerate launch -m renma.compat.sdxl_train_network --pretrained_model_name_or_path=... ...
+
+`python -m` and `torchrun -m` work too. The run's folder is `OUTPUT_DIR/OUTPUT_NAME.renma` (and
+`.renma-002` ... for the next ones); checkpoints are linked into `OUTPUT_DIR` under the names that
+sd-scripts gives them. `--resume OUTPUT_DIR/OUTPUT_NAME.renma` goes on with a stopped run. A
+launcher that was asked for several processes and started one is noticed.
+
+**What is better left behind.** `--seed` is never drawn in secret (42 if none is given). The learning
+rate of 2e-6 that holds where none is given is kept, and warned about: a LoRA learns nothing from it.
+Unknown `network_args` and unknown keys of a config file are mistakes, not ignored. With
+`--network_weights` the file's own alpha stays in force. Pictures are turned upright by their EXIF
+mark, transparent ones are laid on white, and every epoch shows every picture exactly as often as it
+should.
 """
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the page, or checks it; returns the exit code."""
+    path = Path("docs/kohya.md")
+    if path.exists() and path.read_text(encoding="utf-8") == page():
+        return 0
+    if "--check" in arguments:
+        print(f"{path}: stale; run python -m renma.compat.manual", file=sys.stderr)
+        return 1
+    write_text(path, page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

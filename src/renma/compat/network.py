@@ -39,8 +39,13 @@ _BLOCKS = frozenset(
     }
 )  # fmt: skip
 _PLUS = frozenset({"loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"})
-_DROPOUTS = frozenset({"dropout", "rank_dropout", "module_dropout"})
-_KOHYA_ARGS = _BLOCKS | _PLUS | _DROPOUTS | {"conv_dim", "conv_alpha"}
+_DROPOUTS = frozenset({"rank_dropout", "module_dropout"})
+_CONV = frozenset({"conv_dim", "conv_alpha"})
+_KOHYA_ARGS = {
+    "networks.lora": _CONV | _BLOCKS | _DROPOUTS | _PLUS,
+    "networks.lora_fa": _CONV | _BLOCKS | _DROPOUTS,
+    "networks.dylora": _CONV | _PLUS | {"unit"},
+}
 _LYCORIS_NAMES = {
     "conv_dim": "conv_rank", "conv_alpha": "conv_alpha", "use_tucker": "tucker", "unit": "unit",
     "factor": "factor", "decompose_both": "decompose_both", "full_matrix": "full_matrix",
@@ -78,6 +83,7 @@ def fill(draft: Draft) -> None:
     if not module:
         draft.miss("network_module", "give one, such as networks.lora, which stands in for it.")
         module = "networks.lora"
+    draft.settled |= {"network_module", "network_args"}
     arguments = _arguments(draft.given.get("network_args") or [])
     if module in _NO_MODULE:
         draft.refuse("network_module", _NO_MODULE[module])
@@ -86,7 +92,7 @@ def fill(draft: Draft) -> None:
         remedy = did_you_mean(module, (*_KOHYA, *_LYCORIS)) or "Known: " + ", ".join(_KOHYA)
         raise UserError(f"'{module}' is not known", where="--network_module", remedy=remedy)
     lycoris = module in _LYCORIS
-    _known(arguments, module, _LYCORIS_ARGS if lycoris else _KOHYA_ARGS)
+    _known(arguments, module, _LYCORIS_ARGS if lycoris else _KOHYA_ARGS[module])
     arguments = {_OLD.get(name, name): value for name, value in arguments.items()}
     wanted = arguments.pop("algo", "lora").lower()
     algo = _ALGOS.get(wanted) if lycoris else _KOHYA[module]

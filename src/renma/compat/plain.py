@@ -43,15 +43,6 @@ def elsewhere(option: str) -> str:
     return ""
 
 
-def known() -> set[str]:
-    """Returns every option that some field of the schema names."""
-    found: set[str] = set()
-    for section, field in Run.model_fields.items():
-        for model in _models(field.annotation):
-            found |= {_kohya(inner) for _, inner in _walk(section, model)}
-    return found - {""}
-
-
 def fill(draft: Draft) -> None:
     """Takes all options that no other part of the translation has spoken about."""
     fields = list(_fields(draft))

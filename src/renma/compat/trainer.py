@@ -55,7 +55,7 @@ def _train(words: Sequence[str], sdxl: bool) -> None:
         if not given.has("output_dir"):
             raise UserError("is missing", where="--output_dir", remedy="Say where files go.")
         output = here / given.get("output_dir")
-        folder = resumed or _folder(output, draft.raw["output"]["name"])
+        folder = resumed or folder_of(output, draft.raw["output"]["name"])
         _tell(draft, told)
         if first:
             output.mkdir(parents=True, exist_ok=True)
@@ -76,8 +76,13 @@ def _mirror(draft: Draft, folder: RunFolder, output: Path, told: Report) -> Mirr
     return Mirror(folder.lora, output, name, not draft.given.has("output_name"), told)
 
 
-def _folder(output: Path, name: str) -> RunFolder:
-    """Returns the folder of a new run: NAME.renma, or the next NAME.renma-002, ... that is free."""
+def folder_of(output: Path, name: str) -> RunFolder:
+    """Returns the folder of a new run: NAME.renma, or the next free NAME.renma-002, ...
+
+    Args:
+        output: the --output_dir.
+        name: the run's name.
+    """
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     folder, number = RunFolder(output / f"{name}.renma"), 1
     while begun(folder):

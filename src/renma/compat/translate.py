@@ -31,7 +31,7 @@ def translate(given: Given, places: Places) -> Draft:
     for part in _PARTS:
         part(draft)
     for name in given.values:
-        if given.has(name) and name not in draft.rows:
+        if given.has(name) and name not in draft.rows and name not in draft.settled:
             draft.refuse(name, "there is nothing like it here")
     order = [name for name in (*given.values, *options()) if name in draft.rows]
     draft.rows = {name: draft.rows[name] for name in order}
@@ -48,16 +48,23 @@ def refused(draft: Draft) -> list[str]:
 
 
 def _check(draft: Draft) -> None:
-    """Validates the run; a mistake is named by the option that it came from.
+    """Validates the run, and writes arguments of the optimizer as the options that they are.
 
     Raises:
         UserError: the run is none.
     """
+    before = draft.raw["optimizer"]
     try:
-        validate(Run, draft.raw, "the run")
+        run = validate(Run, draft.raw, "the run")
     except UserError as error:
         where = next(
             (f"--{option}" for key, option in draft.origin.items() if f"'{key}'" in error.what),
             "what was asked",
         )
         raise UserError(error.what, where=where, remedy=error.remedy) from None
+    if "args" in draft.raw["optimizer"]:  # most of them are options of their own here
+        own = run.optimizer.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        own = {"name": own.pop("name"), **own}
+        draft.raw["optimizer"] = {name: value for name, value in own.items() if value != {}}
+        names = [name for name in own if name not in before] + ["args"] * bool(own.get("args"))
+        draft.tell("optimizer_args", f"optimizer: {', '.join(names)}")

@@ -21,7 +21,9 @@ def _percent(value: Any) -> Any:
     return value
 
 
-Steps = Annotated[int | float, BeforeValidator(_percent)]
+_Whole = Annotated[int, Field(strict=True)]
+_Share = Annotated[float, Field(strict=True)]
+Steps = Annotated[_Whole | _Share, BeforeValidator(_percent)]
 """A number of steps, or a share of all steps up to 1.0."""
 
 

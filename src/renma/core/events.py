@@ -118,7 +118,8 @@ def _ends_in_the_middle(file: io.FileIO) -> bool:
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the events of a file in order; a line torn by a kill is passed over."""
-    for text in path.read_text(encoding="utf-8").splitlines():
+    # not splitlines(): captions and prompts may hold other signs that end a line
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(text)
         except json.JSONDecodeError:

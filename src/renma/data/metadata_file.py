@@ -78,7 +78,7 @@ def read_metadata(file: Path, notes: Notes) -> dict[str, dict[str, Any]]:
         raise UserError(
             f"is no metadata: {problem}",
             where=shown(file),
-            remedy='JSON is {"a.png": {"caption": "..."}}; JSONL has "image_path" in each line.',
+            remedy='JSON is {"a.png": {"caption": "a cat"}}; JSONL has "image_path" in each line.',
         ) from None
     if not whole:
         raise UserError("must hold one object for each picture", where=shown(file))

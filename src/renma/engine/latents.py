@@ -185,7 +185,9 @@ class Latents:
             mask = None
             if own.mask is not None:
                 # sizes are multiples of the latent's, so this is the mean over each latent's area
-                mask = adaptive_avg_pool2d(torch.from_numpy(own.mask)[None], list(m.shape[-2:]))
+                mask = adaptive_avg_pool2d(
+                    torch.from_numpy(own.mask)[None], (m.shape[-2], m.shape[-1])
+                )
             found.append(Entry(m.clone(), d.clone(), mask))
         return found
 

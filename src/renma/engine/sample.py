@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TILED_FROM = 1.5
 """Side of a picture, as a multiple of the model's own, from which the VAE works in tiles."""
+LEAST_TILE = 64
+"""Side in pixels of the smallest tile that is tried."""
 Progress = Callable[[int, int], None]
 
 
@@ -74,7 +76,7 @@ def draw(
     family: Family,
     shots: Sequence[Shot],
     *,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: Progress | None = None,
     encode: Encode | None = None,
     schedule_config: Mapping[str, Any] | None = None,
@@ -85,7 +87,8 @@ def draw(
     Args:
         family: the model with whatever adapters are attached.
         shots: what to draw; shots of like size, steps, scale and sampler share a batch.
-        batch_size: pictures computed at once; halved where memory runs out.
+        batch_size: pictures computed at once, halved where memory runs out (default: 8 on a CPU; 1
+            on an accelerator, where the batch's size changes what is seen in low precision).
         progress: called with (pictures done, pictures in all).
         encode: prompts to condition, where the text encoder has left (default: the family's own).
         schedule_config: the noise schedule as diffusers writes it (default: the model's own).
@@ -96,7 +99,7 @@ def draw(
         torch.OutOfMemoryError: not even one picture fits.
     """
     pictures: dict[int, Image.Image] = {}
-    for index, picture in draw_each(
+    for batch in draw_batches(
         family,
         shots,
         batch_size=batch_size,
@@ -104,22 +107,24 @@ def draw(
         schedule_config=schedule_config,
         warn=warn,
     ):
-        pictures[index] = picture
+        pictures |= batch
         if progress:
             progress(len(pictures), len(shots))
     return [pictures[i] for i in range(len(shots))]
 
 
-def draw_each(
+def draw_batches(
     family: Family,
     shots: Sequence[Shot],
     *,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     encode: Encode | None = None,
     schedule_config: Mapping[str, Any] | None = None,
     warn: Callable[[str], object] = lambda _: None,
-) -> Iterator[tuple[int, Image.Image]]:
-    """Yields (index of the shot, picture) as they are done; arguments as in :func:`draw`."""
+) -> Iterator[dict[int, Image.Image]]:
+    """Yields pictures by index of their shot, as they are done; arguments as in :func:`draw`."""
+    if batch_size is None:
+        batch_size = 8 if device_of(family.parts()["unet"]).type == "cpu" else 1
     # each job is one batch; where one does not fit, it and those after it are cut into halves
     jobs = [
         group[start : start + batch_size]
@@ -130,7 +135,7 @@ def draw_each(
         batch = jobs.pop(0)
         made = _drawn(family, [shots[i] for i in batch], encode, schedule_config, warn)
         if made is not None:
-            yield from zip(batch, made, strict=True)
+            yield dict(zip(batch, made, strict=True))
             continue
         half = (len(batch) + 1) // 2
         warn(f"not enough memory to draw {len(batch)} pictures at once: drawing {half}")
@@ -253,18 +258,37 @@ def _drawn(
 
 @torch.no_grad()
 def _decode(family: Family, latents: Tensor, warn: Callable[[str], object]) -> list[Image.Image]:
-    vae: Any = family.parts()["vae"]
     longest = max(latents.shape[2:]) * family.latent_factor
-    tiled = longest > TILED_FROM * family.native_size
-    with visiting(vae, latents.device):
-        if tiled:
-            vae.enable_tiling()
-        try:
-            # one at a time: decoding takes more memory than all the steps before it
-            return [_picture(family.decode_image(one)[0], warn) for one in latents.split(1)]
-        finally:
-            if tiled:
-                vae.disable_tiling()
+    tile = family.native_size if longest > TILED_FROM * family.native_size else longest
+    pictures: list[Image.Image] = []
+    with visiting(family.parts()["vae"], latents.device):
+        # one at a time: decoding takes more memory than all the steps before it
+        for one in latents.split(1):
+            while (pixels := _decoded(family, one, tile if tile < longest else 0)) is None:
+                tile = max(LEAST_TILE, tile // 2)
+                warn(f"not enough memory to decode a picture at once: in tiles of {tile} pixels")
+            pictures.append(_picture(pixels, warn))
+    return pictures
+
+
+def _decoded(family: Family, latent: Tensor, tile: int) -> Tensor | None:
+    """Returns one picture's pixels (3, height, width), or None if smaller tiles may fit."""
+    vae: Any = family.parts()["vae"]
+    before = vae.tile_sample_min_size, vae.tile_latent_min_size
+    if tile:
+        vae.tile_sample_min_size, vae.tile_latent_min_size = tile, tile // family.latent_factor
+        vae.enable_tiling()
+    try:
+        return family.decode_image(latent)[0]
+    except (RuntimeError, MemoryError) as error:
+        side = tile or max(latent.shape[2:]) * family.latent_factor
+        if not out_of_memory(error) or side <= LEAST_TILE:
+            raise
+    finally:
+        if tile:
+            vae.tile_sample_min_size, vae.tile_latent_min_size = before
+            vae.disable_tiling()
+    return None
 
 
 def _picture(pixels: Tensor, warn: Callable[[str], object]) -> Image.Image:

@@ -69,7 +69,8 @@ class ModelPart:
         """
         wanted = {name: self.places[name] for name in names}
         tensors = read_named(self.file, {p.tensor for p in wanted.values()}, dtype, device)
-        return {name: place.of(tensors[place.tensor]) for name, place in wanted.items()}
+        views = {name: place.of(tensors[place.tensor]) for name, place in wanted.items()}
+        return {name: view.contiguous() for name, view in views.items()}  # turned ones are copied
 
 
 def read_header(path: Path) -> tuple[Header, dict[str, str]]:

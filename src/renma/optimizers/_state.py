@@ -32,14 +32,13 @@ def load_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
             f"with {sizes})",
             remedy="Put the options back that decide what is trained, or start a new run.",
         )
-    numbers = [number for group in stored for number in group["params"]]
-    parameters = [parameter for group in groups for parameter in group["params"]]
     optimizer.state.clear()
-    for number, parameter in zip(numbers, parameters, strict=True):
-        # a parameter that has had no gradient yet has no state
-        for name, value in saved["state"].get(number, {}).items():
-            optimizer.state[parameter][name] = _placed(value, parameter.device)
     for group, before in zip(groups, stored, strict=True):
+        for number, parameter in zip(before["params"], group["params"], strict=True):
+            # a parameter that has had no gradient yet has no state
+            for name, value in saved["state"].get(number, {}).items():
+                device = _home(name, group, parameter.device)
+                optimizer.state[parameter][name] = _placed(value, device)
         device = group["params"][0].device
         for name in before.keys() - {"params"}:
             group[name] = _like(group.get(name), _placed(before[name], device))
@@ -61,8 +60,14 @@ def _names(groups: list[dict[str, Any]]) -> list[str]:
     return [str(group.get("name", number)) for number, group in enumerate(groups)]
 
 
+def _home(name: str, group: dict[str, Any], device: torch.device) -> torch.device:
+    """Returns where a tensor of state lives: torch counts steps on the CPU unless it is fused."""
+    counted_apart = name == "step" and not (group.get("fused") or group.get("capturable"))
+    return torch.device("cpu") if counted_apart else device
+
+
 def _placed(value: Any, device: torch.device) -> Any:
-    """Returns a copy; tensors with elements on the parameter's device, counters where they were."""
+    """Returns a copy with its tensors on a device."""
     if isinstance(value, Tensor):
         return value.to(device, copy=True)
     if isinstance(value, dict):

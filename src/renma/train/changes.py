@@ -46,7 +46,7 @@ def check_changes(before: Run, now: Run, allow: Iterable[str], where: Path) -> t
     changes = {
         key: f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        if old.get(key) != new.get(key) and not _follows(key, old, new)
     }
     allow = tuple(allow)
     _check_names(allow, old.keys() | new.keys())
@@ -79,6 +79,14 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
         rows = (flat(item, f"{prefix}{i}.") for i, item in enumerate(value))
         return {key: item for row in rows for key, item in row.items()}
     return {prefix.rstrip("."): list(value) if isinstance(value, tuple) else value}
+
+
+def _follows(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Says whether an option came or went only because its section is of another kind now."""
+    section = key.partition(".")[0]
+    kinds = (f"{section}.name", f"{section}.algo")
+    turned = any(old.get(kind) != new.get(kind) for kind in kinds)
+    return turned and (key not in old or key not in new)
 
 
 def _remarks(changes: Iterable[str], old: dict[str, Any], allow: Iterable[str]) -> list[str]:

@@ -153,7 +153,7 @@ def _model(run: Run, family: Family) -> dict[str, Any]:
     return {
         "ss_sd_model_name": "mame" if model.path == "mame" else Path(model.path).name,
         "ss_new_sd_model_hash": family.hashes["unet"],
-        "ss_vae_name": Path(model.vae).name if model.vae else None,
+        **({"ss_vae_name": Path(model.vae).name} if model.vae else {}),
         "ss_new_vae_hash": family.hashes["vae"],
         "ss_clip_skip": model.clip_skip if model.clip_skip > 1 else None,
         "ss_max_token_length": model.max_tokens if model.max_tokens > 75 else None,

@@ -14,7 +14,7 @@ from renma.config import Run, costs, layer_table
 from renma.config import estimate as arithmetic
 from renma.config.adapter import AdapterSection, Paired
 from renma.config.layer_table import Choice
-from renma.config.prompts import prompts
+from renma.config.prompts import read as read_prompts
 from renma.core.errors import UserError
 from renma.core.store import cache_folder, write_text
 from renma.data import folder as folders
@@ -81,7 +81,7 @@ def prepare(run: Run, base: Path) -> Prepared:
         UserError: anything that would stop the run later.
     """
     _check_rates(run)
-    prompts(run.sample, base)
+    told = read_prompts(run.sample, base).notes
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
         validate_sizes(dataset)
@@ -106,7 +106,7 @@ def prepare(run: Run, base: Path) -> Prepared:
     plan["memory_mib"] = round(costs.memory(chosen, stand).total)
     strange = (*oddities(run, scan.sets, steps), *adapter_oddities(run, chosen))
     strange += tuple(start_plan.overruled(run))
-    odd = (*notes(model, run.model), *scan.warnings, *summary.get("warnings", ()), *strange)
+    odd = (*notes(model, run.model), *told, *scan.warnings, *summary.get("warnings", ()), *strange)
     return Prepared(Plan(**plan, warnings=odd), scan, order, summary, flops, stand, model)
 
 

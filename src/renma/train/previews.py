@@ -19,7 +19,7 @@ from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.engine.network import Network
 from renma.engine.offload import out_of_memory
-from renma.engine.sample import Encode, Shot, draw_each, rows_needed
+from renma.engine.sample import Encode, Shot, draw_batches, rows_needed
 from renma.engine.text_states import TextStates
 from renma.families._base import Family
 from renma.train import preview_file
@@ -129,12 +129,13 @@ class Previews:
             drawings = [drawing for drawing in wanted if drawing.weight == weight]
             shots = [drawing.shot for drawing in drawings]
             with network.at(unet=weight, text_encoder=weight) if network else nullcontext():
-                for index, picture in draw_each(
+                for batch in draw_batches(
                     family, shots, encode=encode, schedule_config=self.schedule_config, warn=warn
                 ):
-                    done += 1
+                    done += len(batch)
                     report.event("sampling", done=done, total=len(wanted))
-                    yield drawings[index], picture
+                    for index, picture in batch.items():
+                        yield drawings[index], picture
 
     def _write(self, drawing: Drawing, picture: Image.Image, step: int, report: Report) -> None:
         name = f"samples/{drawing.name(step)}"

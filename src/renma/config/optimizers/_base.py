@@ -8,7 +8,8 @@ give. ``renma/optimizers`` reads nothing else, so a new optimizer is a new secti
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -49,6 +50,8 @@ class Rates(Section):
     """Arguments that are no option here."""
     more: ClassVar[tuple[str, ...]] = ()
     """Arguments of the class that only ``args`` gives."""
+    kept: ClassVar[int] = 2
+    """Numbers of state for each trained one."""
     usual: ClassVar[tuple[float, float]] = (1e-6, 1e-2)
     """Learning rates outside of this range are remarked on."""
 
@@ -93,6 +96,15 @@ class Rates(Section):
         chosen = {self.names.get(n, n): v for n, v in fields.items() if v is not None}
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in self.args.items()}
         return {**self.always, **chosen, **given}
+
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002 - Prodigy asks
+        """Returns the bytes of state for a trained fp32 tensor.
+
+        Args:
+            shape: the tensor's.
+            from_zero: it begins as zeros, of which some keep no copy.
+        """
+        return 4 * self.kept * math.prod(shape)
 
     @model_validator(mode="before")
     @classmethod
@@ -146,6 +158,23 @@ class Either(Decayed):
 
 
 _NOT_PASSED = frozenset(Rates.model_fields) | {"name", "class_path"}
+
+
+def eight_bit(kept: int, shape: Sequence[int], least: int = 4096) -> int:
+    """Returns the bytes of state in 8 bits: codes, and a scale for 256 of them.
+
+    Tensors with fewer than ``least`` numbers keep 32 bits (bitsandbytes).
+    """
+    count = math.prod(shape)
+    if count < least:
+        return 4 * kept * count
+    return kept * (count + 4 * math.ceil(count / 256))
+
+
+def factored(shape: Sequence[int]) -> int:
+    """Returns the numbers of a running square kept as a row and a column for each matrix."""
+    *many, rows, columns = shape
+    return math.prod(many) * (rows + columns)
 
 
 def _table(given: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from renma.config._base import opt
-from renma.config.optimizers._base import Decayed, Either, Pair, Traits, Triple
+from renma.config.optimizers._base import Decayed, Either, Pair, Traits, Triple, eight_bit
 
 
 class AdamW(Either):
@@ -39,6 +40,10 @@ class AdamW8bit(_Bits):
     name: Literal["adamw8bit"] = "adamw8bit"
     """Optimizer."""
 
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state for a trained fp32 tensor."""
+        return eight_bit(self.kept, shape, self.args.get("min_8bit_size", 4096))
+
 
 class PagedAdamW8bit(_Bits):
     """AdamW8bit whose state moves to main memory when a GPU's is full."""
@@ -46,6 +51,10 @@ class PagedAdamW8bit(_Bits):
     source: ClassVar = "bitsandbytes.optim.PagedAdamW8bit"
     name: Literal["pagedadamw8bit"] = "pagedadamw8bit"
     """Optimizer."""
+
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state for a trained fp32 tensor."""
+        return eight_bit(self.kept, shape, self.args.get("min_8bit_size", 4096))
 
     @property
     def traits(self) -> Traits:
@@ -84,6 +93,7 @@ class StableAdamW(Either):
 class _Mixed(Decayed):
     """Adam with a second, very slow mean of the gradient."""
 
+    kept: ClassVar = 3
     more: ClassVar = ("t_alpha", "t_beta3", "min_8bit_size")
     betas: Triple = opt((0.9, 0.999, 0.9999), "advanced")
     """Decay of the fast mean, of the running square, and of the slow mean of the gradient."""
@@ -108,12 +118,17 @@ class AdEMAMix8bit(_Mixed):
     name: Literal["ademamix8bit"] = "ademamix8bit"
     """Optimizer."""
 
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state for a trained fp32 tensor."""
+        return eight_bit(self.kept, shape, self.args.get("min_8bit_size", 4096))
+
 
 class Adan(Decayed):
     """Adan: Nesterov momentum by differences of gradients (arXiv 2208.06677)."""
 
     source: ClassVar = "pytorch_optimizer.Adan"
     names: ClassVar = {"decoupled_weight_decay": "weight_decouple"}
+    kept: ClassVar = 4
     more: ClassVar = ("max_grad_norm",)
     name: Literal["adan"] = "adan"
     """Optimizer."""

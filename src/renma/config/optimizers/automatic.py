@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from renma.config._base import opt
@@ -11,6 +13,7 @@ from renma.config.optimizers._base import Decay, Pair, Rates, Traits, Triple
 class Automatic(Rates):
     """An optimizer that estimates one step size for everything."""
 
+    kept: ClassVar = 3
     usual: ClassVar = (0.1, 10.0)
     learning_rate: float = opt(1.0, kohya="learning_rate", ge=0)
     """A factor on the step size that is found; leave it at 1."""
@@ -47,6 +50,12 @@ class Prodigy(Automatic):
     """Keeps a warm-up from misleading the step size estimate."""
     use_bias_correction: bool = opt(True, "expert")
     """Adam's bias correction."""
+
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:
+        """Returns the bytes of state; where weights began is kept unless at zero."""
+        count = math.prod(shape)
+        sliced = math.ceil(count / self.args.get("slice_p", 1))
+        return 4 * (2 * count + sliced * (1 if from_zero else 2))
 
 
 class _DAdapt(Automatic):
@@ -115,6 +124,7 @@ class DAdaptLion(Automatic):
     """Lion with D-Adaptation."""
 
     source: ClassVar = "dadaptation.DAdaptLion"
+    kept: ClassVar = 2
     name: Literal["dadaptlion"] = "dadaptlion"
     """Optimizer."""
     betas: Pair = opt((0.9, 0.99), "advanced")
@@ -126,6 +136,7 @@ class DAdaptLion(Automatic):
 class _DAdaptAdan(_DAdapt):
     """Adan with D-Adaptation."""
 
+    kept: ClassVar = 5
     more: ClassVar = ("no_prox",)
     betas: Triple = opt((0.98, 0.92, 0.99), "advanced")
     """Decay of the mean of the gradient, of its differences, and of their square."""

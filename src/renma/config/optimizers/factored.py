@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from renma.config._base import opt
-from renma.config.optimizers._base import Either, Rates, Traits, Triple
+from renma.config.optimizers._base import Either, Rates, Traits, Triple, factored
 
 
 class Adafactor(Rates):
@@ -36,6 +38,12 @@ class Adafactor(Rates):
         """With relative steps it needs no rate and no schedule."""
         return Traits(own_schedule="relative_step" if self.relative_step else "")
 
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state: a mean only with args.beta1."""
+        count = math.prod(shape)
+        mean = count if self.args.get("beta1") is not None else 0
+        return 4 * (mean + (factored(shape) if len(shape) > 1 else count))
+
     @model_validator(mode="after")
     def _warm(self) -> Self:
         if self.warmup_init and not self.relative_step:
@@ -60,3 +68,8 @@ class CAME(Either):
     """Optimizer."""
     betas: Triple = opt((0.9, 0.999, 0.9999), "advanced")
     """Decay of the mean of the gradient, of its square, and of the confidence."""
+
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state: a mean, the square and the confidence."""
+        count = math.prod(shape)
+        return 4 * (count + (2 * factored(shape) if len(shape) > 1 else count))

@@ -6,10 +6,12 @@ saves, draws or validates.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from renma.config._base import opt
-from renma.config.optimizers._base import Decay, Decayed, Pair, Traits
+from renma.config.optimizers._base import Decay, Decayed, Pair, Traits, factored
 
 
 class _ScheduleFree(Decayed):
@@ -57,6 +59,7 @@ class SGDScheduleFree(_ScheduleFree):
     """Gradient descent without a schedule (schedulefree)."""
 
     source: ClassVar = "schedulefree.SGDScheduleFree"
+    kept: ClassVar = 1
     more: ClassVar = ("warmup_steps", "r", "weight_lr_power")
     usual: ClassVar = (1e-4, 1e3)
     name: Literal["sgdschedulefree"] = "sgdschedulefree"
@@ -106,3 +109,10 @@ class ProdigyPlusScheduleFree(Decayed):
         free = self.use_schedulefree
         own = "schedule_free" if free else ""
         return Traits(finds_rate=True, own_schedule=own, eval_mode=free)
+
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:
+        """Returns the bytes of state; the estimate looks at each 11th number, in bfloat16."""
+        count = math.prod(shape)
+        matrix = self.factored and len(shape) > 1 and max(shape) >= 32
+        square = factored(sorted(shape)) if matrix else count
+        return 4 * (count + square) + 2 * math.ceil(count / 11) * (1 if from_zero else 2)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from renma.config._base import opt
-from renma.config.optimizers._base import Decay, Decayed, Either, Pair, Rates, Traits
+from renma.config.optimizers._base import Decay, Decayed, Either, Pair, Rates, Traits, eight_bit
 
 
 class Lion(Either):
     """Lion: steps by the sign of a momentum (arXiv 2302.06675)."""
 
+    kept: ClassVar = 1
     source: ClassVar = "pytorch_optimizer.Lion"
     names: ClassVar = {"decoupled_weight_decay": "weight_decouple"}
     more: ClassVar = ("fixed_decay",)
@@ -26,6 +28,7 @@ class Lion(Either):
 class _Lion8bit(Decayed):
     """Lion of bitsandbytes."""
 
+    kept: ClassVar = 1
     more: ClassVar = ("min_8bit_size",)
     usual: ClassVar = (1e-7, 1e-3)
     learning_rate: float = opt(3e-5, kohya="learning_rate", ge=0)
@@ -41,6 +44,10 @@ class Lion8bit(_Lion8bit):
     name: Literal["lion8bit"] = "lion8bit"
     """Optimizer."""
 
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state for a trained fp32 tensor."""
+        return eight_bit(self.kept, shape, self.args.get("min_8bit_size", 4096))
+
 
 class PagedLion8bit(_Lion8bit):
     """Lion8bit whose momentum moves to main memory when a GPU's is full."""
@@ -48,6 +55,10 @@ class PagedLion8bit(_Lion8bit):
     source: ClassVar = "bitsandbytes.optim.PagedLion8bit"
     name: Literal["pagedlion8bit"] = "pagedlion8bit"
     """Optimizer."""
+
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state for a trained fp32 tensor."""
+        return eight_bit(self.kept, shape, self.args.get("min_8bit_size", 4096))
 
     @property
     def traits(self) -> Traits:
@@ -58,6 +69,7 @@ class PagedLion8bit(_Lion8bit):
 class Tiger(Decayed):
     """Tiger: Lion with one decay only, the least memory of its kind (Su, 2023)."""
 
+    kept: ClassVar = 1
     source: ClassVar = "pytorch_optimizer.Tiger"
     more: ClassVar = ("weight_decouple", "fixed_decay")
     usual: ClassVar = (1e-7, 1e-3)
@@ -72,6 +84,7 @@ class Tiger(Decayed):
 class _Nesterov(Rates):
     """Plain gradients with a look ahead."""
 
+    kept: ClassVar = 1
     usual: ClassVar = (1e-5, 1e3)
     learning_rate: float = opt(1e-2, kohya="learning_rate", ge=0)
     """Step size; gradients are not rescaled, so far more than AdamW's is needed."""
@@ -98,10 +111,15 @@ class SGDNesterov8bit(_Nesterov):
     name: Literal["sgdnesterov8bit"] = "sgdnesterov8bit"
     """Optimizer."""
 
+    def state_bytes(self, shape: Sequence[int], from_zero: bool = False) -> int:  # noqa: ARG002
+        """Returns the bytes of state for a trained fp32 tensor."""
+        return eight_bit(self.kept, shape, self.args.get("min_8bit_size", 4096))
+
 
 class Muon(Decayed):
     """Muon: momentum made orthogonal, for adapters of matrices only (torch, Jordan 2024)."""
 
+    kept: ClassVar = 1
     source: ClassVar = "torch.optim.Muon"
     more: ClassVar = ("nesterov", "ns_coefficients", "eps", "ns_steps")
     name: Literal["muon"] = "muon"

@@ -1,0 +1,66 @@
+"""E1: pickled checkpoints are read by torch's weights-only reader, or refused in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from renma.core.errors import UserError
+from renma.formats import pickles
+
+TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.float16)}
+
+
+@pytest.mark.parametrize("tree", [TENSORS, {"state_dict": TENSORS, "global_step": 7}])
+def test_tensors_and_header(tmp_path: Path, tree):
+    path = tmp_path / "m.ckpt"
+    torch.save(tree, path)
+    found = pickles.read_tensors(path)
+    assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
+    header, metadata = pickles.read_header(path)
+    assert header["a.weight"] == {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+    assert header["b"]["dtype"] == "F16"
+    assert metadata == {}
+
+
+class Mischief:
+    """What a stranger's checkpoint may do."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path):
+    path, mark = tmp_path / "m.ckpt", tmp_path / "mark"
+    torch.save({**TENSORS, "x": Mischief(mark)}, path)
+    with pytest.raises(UserError, match=r"'posix\.mkdir'|'nt\.mkdir'") as caught:
+        pickles.read_tensors(path)
+    assert not mark.exists()
+    assert "safetensors" in caught.value.line()
+    assert len(caught.value.line().splitlines()) == 1
+
+
+@pytest.mark.parametrize("how", ["old", "cut", "text", "empty", "no names", "missing"])
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, how: str):
+    path = tmp_path / "m.pt"
+    if how == "old":
+        torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
+    elif how == "no names":
+        torch.save([TENSORS["b"]], path)
+    elif how in ("text", "empty"):
+        path.write_text("no model" if how == "text" else "")
+    elif how == "cut":
+        torch.save(TENSORS, path)
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError) as caught:
+        pickles.read_header(path)
+    line = caught.value.line()
+    assert str(path) in line
+    assert len(line.splitlines()) == 1
+    assert len(line) < 400
