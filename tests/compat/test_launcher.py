@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from renma.compat.launcher import check, expected_processes, running_processes
+from renma.compat.launcher import check, expected_processes, running_processes, split
 from renma.core.errors import UserError
 
 PREPARED = {"ACCELERATE_USE_CPU": "False", "ACCELERATE_MIXED_PRECISION": "no"}
@@ -53,6 +53,18 @@ def test_one_process_in_place_of_two_is_refused():
     check(TWO, asked)
     check(PREPARED, ["accelerate", "launch", "--num_processes", "1", "x.py"])
     check({}, [])
+
+
+def test_a_number_that_is_told_needs_no_guessing():
+    assert split(["--a", "--processes", "2", "--b=1"]) == (2, ["--a", "--b=1"])
+    assert split(["--processes=3"]) == (3, [])
+    assert split(["--network_dim", "8"]) == (None, ["--network_dim", "8"])
+    for words in (["--processes"], ["--processes=0"], ["--processes", "two"]):
+        with pytest.raises(UserError, match="--processes"):
+            split(words)
+    check(TWO, [], wanted=2)
+    with pytest.raises(UserError, match="2 processes were asked for, but 1 is running"):
+        check({}, [], wanted=2)
 
 
 def test_accelerate_really_does_this(tmp_path):

@@ -63,7 +63,7 @@ def test_family_and_file_headers_agree_on_mame(mame):
     from renma.formats.safetensors import read_header
 
     headers = [
-        {n: tuple(row["shape"]) for n, row in read_header(weight_file(mame.folder / p))[0].items()}
+        {n: tuple(row["shape"]) for n, row in read_header(weight_file(mame.path / p))[0].items()}
         for p in ("unet", "text_encoder")
     ]
     by_name = {slot.name: slot for slot in slots(*headers)}

@@ -72,7 +72,7 @@ def test_two_networks_add_up(mame, network):
 def test_trained_numbers_are_known_from_file_headers(mame):
     shapes = []
     for part in ("unet", "text_encoder"):
-        header, _ = safetensors.read_header(weight_file(mame.folder / part))
+        header, _ = safetensors.read_header(weight_file(mame.path / part))
         shapes.append({name: tuple(row["shape"]) for name, row in header.items()})
     config = Lora(rank=5)
     network = Network.fresh(mame, config, 0, ("unet", "text_encoder"))
@@ -85,7 +85,7 @@ def test_file_gives_diffusers_the_same_picture(mame, network, tmp_path: Path):
 
     path = tmp_path / "x.safetensors"
     safetensors.save(path, network.tensors(), {})
-    pipe = StableDiffusionPipeline.from_pretrained(mame.folder, dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(mame.path, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     pipe.load_lora_weights(str(path))
     theirs = pipe(

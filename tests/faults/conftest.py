@@ -32,6 +32,27 @@ _DRAWN = load("renma_tests_drawn_run", HERE.parent / "train" / "conftest.py")
 project, lopsided = _DRAWN.project, _DRAWN.lopsided
 
 
+MATRIX = load("renma_tests_fault_matrix", HERE / "matrix.py")
+
+
+@pytest.fixture
+def matrix() -> ModuleType:
+    """The fault matrix."""
+    return MATRIX
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints each promise and how its tests ended, if any test of this folder ran."""
+    outcomes: dict[str, str] = {}
+    for word in ("passed", "skipped", "failed", "error"):  # a failure outweighs what came before
+        for report in terminalreporter.stats.get(word, []):
+            outcomes[report.nodeid] = "failed" if word == "error" else word
+    if any(node.startswith("tests/faults/") for node in outcomes):
+        terminalreporter.section("fault matrix")
+        for line in MATRIX.results(outcomes):
+            terminalreporter.line(line)
+
+
 class Forks:
     """Runs jobs of ``fork_server.py`` in children of one warm process."""
 

@@ -143,7 +143,9 @@ class Counter:
     def hook(self, event: str, args: tuple[Any, ...]) -> None:
         if event not in self.ANNOUNCED or not isinstance(args[0], str | os.PathLike):
             return
-        if event == "open" and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)):
+        if event == "open" and not (
+            isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+        ):
             return
         self.hit(event, str(args[0]))
 
@@ -156,7 +158,9 @@ class Counter:
             os.kill(os.getpid(), self.number)
 
 
-def train(run: str, out: str, values: list[str], resume: bool = False, allow: list[str] = ()) -> None:
+def train(
+    run: str, out: str, values: list[str], resume: bool = False, allow: list[str] = ()
+) -> None:
     """`renma train`."""
     from renma.config.tasks import TrainOptions
     from renma.core.events import Silent
@@ -189,7 +193,11 @@ def tree(step: int) -> dict[str, Any]:
     """A state whose every number follows from the step."""
     generator = torch.Generator().manual_seed(step)
     numbers = {name: torch.randn(40, 30, generator=generator) for name in ("down", "up")}
-    return {"network": numbers, "optimizer": {"state": {0: {"step": step}}}, "counters": {"step": step}}
+    return {
+        "network": numbers,
+        "optimizer": {"state": {0: {"step": step}}},
+        "counters": {"step": step},
+    }
 
 
 JOBS = {"train": train, "save_state": save_state, "save_checkpoint": save_checkpoint}

@@ -83,7 +83,10 @@ def test_a_disk_full_to_the_end_is_told_and_leaves_the_last_good_state(project: 
     straight = train(project, "a", "train.max_steps=4")
     out = project / "b"
     train(project, "b", "train.max_steps=2")
-    with longest_file(LIMIT), pytest.raises(UserError, match=r"bytes do not fit\).*Free some space"):
+    with (
+        longest_file(LIMIT),
+        pytest.raises(UserError, match=r"bytes do not fit\).*Free some space"),
+    ):
         train(project, "b", "train.max_steps=4", resume=True)
     assert [path.stem for path in state.states(out / "state")] == ["step-00000002"]
     saved = [row["path"] for row in read_events(out / "events.jsonl") if row["kind"] == "saved"]
@@ -124,8 +127,6 @@ def test_a_log_on_a_full_disk_ends_nothing():
     log.event("step", step=1)
     log.close()
     assert "No space left" in told.events[0]
-
-
 
 
 @pytest.mark.parametrize("name", ["lora", "state"])

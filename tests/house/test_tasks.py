@@ -18,7 +18,8 @@ BY_NAME = {task.name: task for task in TASKS}
 def test_names_are_the_promised_ones():
     verbs = ["show", "edit", "verify", "convert", "merge", "resize", "extract", "cut"]
     assert [*BY_NAME] == [
-        "demo", "init", "caption merge", "caption clean", "check", "plan memory", "plan layers", "train", "grid", "judge", "report",
+        "demo", "init", "caption merge", "caption clean", "check", "plan memory",
+        "plan layers", "train", "grid", "judge", "report", "import-kohya",
         *(f"file {verb}" for verb in verbs),
     ]  # fmt: skip
 

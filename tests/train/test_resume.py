@@ -143,7 +143,9 @@ def test_a_longer_run_is_that_run(project: Path):
     train(project, "b", *values, resume=True)
     assert final(out) == final(straight)
     assert told(out)[-1]["steps"] == 6
-    assert told(out)[:-2] == [{**row, "steps": 4, "epochs": told(out)[0]["epochs"]} for row in told(straight)[:4]]
+    assert told(out)[:-2] == [
+        {**row, "steps": 4, "epochs": told(out)[0]["epochs"]} for row in told(straight)[:4]
+    ]
 
 
 def test_a_shorter_rest_than_planned_ends_where_it_is_told(project: Path):

@@ -90,6 +90,6 @@ def test_other_namings_are_read_too(project: Path, written):
 
 
 def test_a_file_that_is_no_lora(project: Path, mame):
-    path = mame.folder / "unet" / "diffusion_pytorch_model.safetensors"
+    path = mame.path / "unet" / "diffusion_pytorch_model.safetensors"
     with pytest.raises(UserError, match="no LoRA"):
         plan(project, f"start.base_weights=['{path.as_posix()}']")

@@ -140,7 +140,7 @@ def pipeline(mame) -> Any:
         warnings.simplefilter("ignore")
         from diffusers import StableDiffusionPipeline
 
-        pipe = StableDiffusionPipeline.from_pretrained(mame.folder, torch_dtype=torch.float32)
+        pipe = StableDiffusionPipeline.from_pretrained(mame.path, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -148,9 +148,9 @@ def pipeline(mame) -> Any:
 @torch.no_grad()
 def look(mame, unet: Any = None, text_encoder: Any = None) -> Seen:
     """Text states and predicted noise of mame, or of the same with other modules."""
-    tokens = mame.tokenizer(
-        ["smile", "person, pink hair"], padding="max_length", max_length=77, return_tensors="pt"
-    ).input_ids
+    words = mame.tokens[0]
+    prompts = ("smile", "person, pink hair")
+    tokens = torch.tensor([words.rows(words.numbers(prompt), 1)[0] for prompt in prompts])
     states = (text_encoder or mame.text_encoder)(tokens).last_hidden_state
     generator = torch.Generator().manual_seed(0)
     x, times = torch.randn(2, 4, 8, 8, generator=generator), torch.tensor([500, 20])

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from renma.adapters._product import linear
 from renma.config.adapter import scale
 from renma.core import keyed
 
@@ -116,7 +117,7 @@ class LayerSpec:
             return functional.group_norm(x, self.groups, weight, bias, self.eps)
         assert weight is not None
         if self.kind == "linear":
-            return functional.linear(x, weight, bias)
+            return linear(x, weight, bias)
         return functional.conv2d(
             x, weight, bias, self.stride, self.padding, self.dilation, self.groups
         )

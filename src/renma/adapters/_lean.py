@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from renma.adapters._base import LayerSpec
+from renma.adapters._product import product
 
 Build = Callable[..., Tensor]
 """Parts to change of the weight, (outputs, columns) or shaped like the weight."""
@@ -78,8 +79,9 @@ def _layer_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Returns the gradients of a linear layer or convolution to its input and to its weight."""
     if spec.kind == "linear":
-        to_x = grad @ weight if for_x else None
-        to_weight = grad.flatten(0, -2).t() @ x.flatten(0, -2) if for_weight else None
+        flat = grad.flatten(0, -2).t()
+        to_x = product(grad, weight.t()) if for_x else None
+        to_weight = product(flat, x.flatten(0, -2).t()) if for_weight else None
         return to_x, to_weight
     to_x, to_weight, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, spec.stride, spec.padding, spec.dilation, False, (0, 0),

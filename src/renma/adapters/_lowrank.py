@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from renma.adapters import _base
 from renma.adapters._additive import Additive, dora_of, magnitudes, norms
+from renma.adapters._product import product
 from renma.config.adapter import DyLora, Lora, LoraFA, scale, stored_alpha
 
 SUFFIXES = frozenset({"lora_down.weight", "lora_up.weight"})
@@ -322,7 +323,7 @@ class _Merged(torch.autograd.Function):
         """Returns the output (batch, ..., outputs)."""
         ctx.save_for_backward(x, weight, down, up)
         ctx.factor = factor
-        return functional.linear(x, torch.addmm(weight, up, down, alpha=factor), bias)
+        return product(x, torch.addmm(weight, up, down, alpha=factor), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -331,7 +332,7 @@ class _Merged(torch.autograd.Function):
         grad, flat = grads[0].flatten(0, -2), x.flatten(0, -2)
         to_x = to_down = to_up = None
         if ctx.needs_input_grad[0]:
-            to_x = grads[0] @ torch.addmm(weight, up, down, alpha=ctx.factor)
+            to_x = product(grads[0], torch.addmm(weight, up, down, alpha=ctx.factor).t())
         if ctx.needs_input_grad[3]:
             to_down = ((grad @ up).t() @ flat) * ctx.factor
         if ctx.needs_input_grad[4]:

@@ -21,10 +21,17 @@ ONEDNN = platform.machine().lower() in {"x86_64", "amd64"} and torch.backends.mk
 """Whether torch has oneDNN, for x86."""
 
 
+def knows(x: Tensor) -> bool:
+    """Says whether oneDNN is there for a tensor's device and precision."""
+    if not (ONEDNN and x.device.type == "cpu" and torch.backends.mkldnn.enabled):
+        return False
+    half = x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return x.dtype == torch.float32 or half
+
+
 def pays(x: Tensor, weight: Tensor) -> bool:
-    """Says whether oneDNN computes ``x W^T``."""
-    wide = x.dtype == weight.dtype == torch.float32 and x.device == weight.device
-    if not (ONEDNN and wide and x.device.type == "cpu" and torch.backends.mkldnn.enabled):
+    """Says whether oneDNN computes ``x W^T``: in float32, for in bfloat16 torch asks it anyway."""
+    if not (x.dtype == weight.dtype == torch.float32 and x.device == weight.device and knows(x)):
         return False
     rows = x.numel() // max(1, x.shape[-1])
     return rows >= LEAST_ROWS and rows * weight.numel() >= LEAST_WORK

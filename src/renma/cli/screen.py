@@ -79,6 +79,7 @@ class Screen:
             "sampling": self._sampling,
             "saved": lambda data: self.line(f"saved {data['path']}"),
             "sample": lambda data: self.line(f"drew {data['path']}"),
+            "validated": lambda data: self.line(f"held-out loss {data['loss']:.4f}"),
             "warned": lambda data: self._print(f"warning: {data['text']}", "yellow"),
             "finished": self._finished,
         }

@@ -9,7 +9,7 @@ WORLD_SIZE: that, or its own command line, gives it away (accelerate 1.x, comman
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from renma.compat.command_line import launched
@@ -49,17 +49,52 @@ def expected_processes(
     return None
 
 
-def check(environment: Mapping[str, str] = os.environ, parent: Iterable[str] | None = None) -> None:
+def split(words: Sequence[str]) -> tuple[int | None, list[str]]:
+    """Returns the number of ``--processes N``, and the other words.
+
+    It is renma's own option of the trainers, for systems that do not show the launcher's command.
+
+    Raises:
+        UserError: it has no number.
+    """
+    rest: list[str] = []
+    wanted, place = None, 0
+    while place < len(words):
+        name, sign, text = words[place].partition("=")
+        if name == "--processes":
+            if not sign:
+                place += 1
+                text = words[place] if place < len(words) else ""
+            if not text.isdigit() or int(text) == 0:
+                raise UserError(f"'{text}' is no number of processes", where="--processes")
+            wanted = int(text)
+        else:
+            rest.append(words[place])
+        place += 1
+    return wanted, rest
+
+
+def check(
+    environment: Mapping[str, str] = os.environ,
+    parent: Iterable[str] | None = None,
+    wanted: int | None = None,
+) -> None:
     """Refuses to train alone where several processes were asked for.
+
+    Args:
+        environment: variables of this process.
+        parent: words of the command that started it (default: read where Linux shows them).
+        wanted: the number of ``--processes``, which needs no guessing.
 
     Raises:
         UserError: the launcher started another number of processes than it was asked for.
     """
     words = list(_parent() if parent is None else parent)
-    expected, found = expected_processes(environment, words), running_processes(environment)
+    found = running_processes(environment)
+    expected = wanted or expected_processes(environment, words)
     if expected is None or expected == found:
         return
-    asked = str(expected) if _asked(words) else "several"
+    asked = str(expected) if wanted or _asked(words) else "several"
     raise UserError(
         f"{asked} processes were asked for, but {found} {'is' if found == 1 else 'are'} running",
         where="accelerate launch",

@@ -121,14 +121,14 @@ that the run means the same.
 `python -m` and `torchrun -m` work too. The run's folder is `OUTPUT_DIR/OUTPUT_NAME.renma` (and
 `.renma-002` ... for the next ones); checkpoints are linked into `OUTPUT_DIR` under the names that
 sd-scripts gives them. `--resume OUTPUT_DIR/OUTPUT_NAME.renma` goes on with a stopped run. A
-launcher that was asked for several processes and started one is noticed.
+launcher that was asked for several processes and started one is noticed; `--processes N` says how
+many there have to be where it cannot be.
 
-**What is better left behind.** `--seed` is never drawn in secret (42 if none is given). The learning
-rate of 2e-6 that holds where none is given is kept, and warned about: a LoRA learns nothing from it.
+**What is different on purpose.** `--seed` is never drawn in secret (42 if none is given). The rate
+of 2e-6 that holds where none is given is kept, and warned about: a LoRA learns nothing from it.
 Unknown `network_args` and unknown keys of a config file are mistakes, not ignored. With
-`--network_weights` the file's own alpha stays in force. Pictures are turned upright by their EXIF
-mark, transparent ones are laid on white, and every epoch shows every picture exactly as often as it
-should.
+`--network_weights` the file's own alpha stays in force. Previews without a size have the model's
+own size. Pictures are turned upright by their EXIF mark, and transparent ones are laid on white.
 """
 
 

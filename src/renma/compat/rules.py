@@ -8,7 +8,7 @@ from renma.compat.draft import Draft
 
 Verdict = Literal["always so", "without effect", "not supported"]
 
-_CACHED = "latents are always kept on disk, by the picture's content and the model"
+_CACHED = "latents are kept on disk by the picture's content and the model"
 _WORKERS = "pictures are encoded once, so no worker processes are needed"
 _SPEED = "changes speed only"
 _DEEPSPEED = "DeepSpeed is not used: what is trained is small; quantize and checkpointing save more"
@@ -33,7 +33,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "max_data_loader_n_workers": ("without effect", _WORKERS),
     "lowram": ("always so", "models are loaded straight to where they are used"),
     "highvram": ("without effect", _SPEED),
-    "no_half_vae": ("always so", "the autoencoder is never run in half precision that overflows"),
+    "no_half_vae": ("always so", "the autoencoder always computes in fp32"),
     "torch_compile": ("without effect", _SPEED),
     "dynamo_backend": ("without effect", _SPEED),
     "fused_backward_pass": ("without effect", "not for LoRA, in sd-scripts either"),

@@ -39,7 +39,8 @@ def main(words: Sequence[str], sdxl: bool) -> int:
 
 
 def _train(words: Sequence[str], sdxl: bool) -> None:
-    launcher.check()
+    wanted, words = launcher.split(words)
+    launcher.check(wanted=wanted)
     first = os.environ.get("RANK", "0") == "0"
     with Screen() as screen, tempfile.TemporaryDirectory(prefix="renma-") as scratch:
         told: Report = screen if first else Silent()

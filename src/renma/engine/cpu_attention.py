@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from renma.adapters._product import ONEDNN
+from renma.adapters._product import knows
 
 LEAST_SCORES = 2**16
 """Scores of one head below which torch's kernel is as fast."""
@@ -23,10 +23,8 @@ BLOCK = 2**19
 
 def pays(query: Tensor, key: Tensor) -> bool:
     """Says whether this is faster than torch's kernel; (batch, tokens, heads, width) each."""
-    known = query.dtype == key.dtype and query.dtype in {torch.float32, torch.bfloat16}
-    plain = query.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    large = query.shape[1] * key.shape[1] >= LEAST_SCORES
-    return ONEDNN and torch.backends.mkldnn.enabled and known and plain and large
+    plain = query.dtype == key.dtype and not torch.is_autocast_enabled("cpu")
+    return plain and knows(query) and query.shape[1] * key.shape[1] >= LEAST_SCORES
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from renma.adapters._product import knows
+
 LEAST_WEIGHT = 2**20
 """Numbers in a weight below which its reordering does not matter."""
 MANY_PIXELS = 2**10
@@ -79,12 +81,11 @@ class FrozenConv:
 
     def _way(self, x: Tensor, weight: Tensor) -> str:
         """Returns ``packed``, ``unfolded`` or ``plain``; depends on shapes and precision alone."""
-        _, _, dilation, groups = self.geometry
-        if not suits(self.layer, weight) or x.device.type != "cpu" or groups != 1:
+        if not suits(self.layer, weight):
             return "plain"
         strides = self.layer.stride[0] * self.layer.stride[1]
         pixels = x.shape[0] * x.shape[2] * x.shape[3] // strides
-        if self.packed and dilation == (1, 1) and pixels <= MANY_PIXELS:
+        if self.packed and self.layer.dilation == (1, 1) and pixels <= MANY_PIXELS:
             return "packed"
         wide = x.dtype == torch.float32 or weight.nbytes > BIG
         return "unfolded" if pixels * (4 if wide else 8) <= weight.shape[0] else "plain"
@@ -107,9 +108,9 @@ class FrozenConv:
 
 def suits(layer: nn.Conv2d, weight: Tensor) -> bool:
     """Says whether a convolution's weight is large enough to reorder, and of a kind known here."""
-    known = layer.kernel_size != (1, 1) and layer.padding_mode == "zeros"
-    dense = weight.dtype in {torch.float32, torch.bfloat16} and not isinstance(layer.padding, str)
-    return known and dense and weight.numel() >= LEAST_WEIGHT and torch.backends.mkldnn.enabled
+    plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    dense = layer.kernel_size != (1, 1) and layer.groups == 1
+    return plain and dense and weight.numel() >= LEAST_WEIGHT and knows(weight)
 
 
 class _Frozen(torch.autograd.Function):

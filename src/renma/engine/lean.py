@@ -53,8 +53,8 @@ class Lean:
         return (
             f"lean step: {self.recomputed} blocks compute activations again, "
             f"{len(self.convolutions)} frozen convolutions keep no input, {packed} of them packed "
-            f"({self.packed_bytes / 2**20:.0f} MiB), {self.linear} linear layers and {self.attention} attentions "
-            "through oneDNN"
+            f"({self.packed_bytes / 2**20:.0f} MiB), {self.linear} linear layers "
+            f"and {self.attention} attentions through oneDNN"
         )
 
     def remove(self) -> None:

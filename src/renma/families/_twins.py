@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from renma.config.model import ModelConfig
 from renma.core import keyed, registry
@@ -180,7 +180,7 @@ def _write_json(path: Path, value: Config) -> None:
     path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
-def _empty(part: str, config: Config) -> nn.Module:
+def _empty(part: str, config: Config) -> Any:
     """Returns a part on the meta device: names and shapes without numbers."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -199,7 +199,7 @@ def _empty(part: str, config: Config) -> nn.Module:
                 return modeling_clip.CLIPTextModelWithProjection(CLIPTextConfig(**config))
 
 
-def _state(empty: nn.Module, part: str, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def _state(empty: Any, part: str, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
     """Returns random weights for every name of an empty part."""
     shapes = {name: tensor.shape for name, tensor in empty.state_dict().items()}
     size = max(shape.numel() for shape in shapes.values()) + _SLACK

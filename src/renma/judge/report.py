@@ -165,6 +165,8 @@ def _charts(folder: RunRecord) -> list[Chart]:
     steps = [by_step[step] for step in sorted(by_step)]
     loss = _curve(steps, "loss")
     curves = [("each step", "faint", loss), ("smoothed", "main", smoothed(loss))]
+    measured = {e["step"]: e for e in folder.all("validated") if isinstance(e.get("step"), int)}
+    curves.append(("held out", "second", _curve([measured[s] for s in sorted(measured)], "loss")))
     found = [chart("Loss", curves, from_zero=False), _rate_chart(steps)]
     return [one for one in found if one]
 

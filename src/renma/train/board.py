@@ -32,6 +32,8 @@ class Board:
             self._writer.add_scalar("norm/grad", data["grad_norm"], step)
             for part, rate in data["lr"].items():
                 self._writer.add_scalar(f"lr/{part}", rate, step)
+        if kind == "validated":
+            self._writer.add_scalar("loss/validation/epoch_average", data["loss"], data["step"])
         self._then.event(kind, **data)
 
     def line(self, text: str) -> None:

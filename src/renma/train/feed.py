@@ -121,7 +121,7 @@ class Feed:
             [(epoch, s.position) for s in showings],
             captions,
             torch.tensor([prior if item.subset.is_reg else 1.0 for item in items]),
-            torch.tensor([item.subset.prior_preservation for item in items]),
+            torch.tensor([self._preserved(item) for item in items]),
         )
         self._look_ahead(number)
         return fed
@@ -189,6 +189,10 @@ class Feed:
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, self.prepared.order.epoch(epoch))
         return epoch, self._epoch[1][index].showings
+
+    def _preserved(self, item: Item) -> bool:
+        every = item.subset.is_reg and self.run.objective.prior_preservation
+        return every or item.subset.prior_preservation
 
     def _pictures(self) -> list[tuple[Item, Fit, bool]]:
         """Returns every training picture, how it is fitted, and whether its latents are cached."""

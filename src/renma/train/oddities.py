@@ -135,7 +135,11 @@ def _saving(run: Run, steps: int) -> Iterator[str]:
 def _captions(sets: Sequence[ScannedSet], named: bool) -> Iterator[str]:
     for scanned in sets:
         for subset in scanned.dataset.subsets:
-            tags_move = subset.shuffle_caption or subset.caption_tag_dropout_rate
+            tags_move = (
+                subset.shuffle_caption
+                or subset.caption_tag_dropout_rate
+                or subset.token_warmup_step
+            )
             if subset.keep_tokens and not tags_move:
                 yield f"keep_tokens has no effect in {subset.image_dir}: captions are not shuffled."
             captioned = [i.captioned for i in scanned.items if i.subset == subset]

@@ -53,6 +53,8 @@ class Session:
         trainer, sample = self.trainer, self.trainer.run.sample
         if trainer.counters.step == 0 and sample.at_first:
             self._attempt(self._preview)
+        if trainer.counters.step == 0 and self.validation and trainer.processes.main:
+            self._validate(self.validation)  # what there is to gain
         with StopRequest() as stop:
             while trainer.counters.step < trainer.steps:
                 began = time.perf_counter()

@@ -1,0 +1,85 @@
+"""True prior preservation (E6): marked pictures are compared with the base model's own answer."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from renma.config import load_run
+from renma.engine.latents import Latents
+from renma.engine.network import Network
+from renma.train.feed import Feed
+from renma.train.loop import Trainer
+from renma.train.plan import prepare, trained_parts
+
+ALL = "objective.prior_preservation=true"
+
+
+@contextmanager
+def trainer(project: Path, family, *values: str):
+    run = load_run(project / "run.toml", list(values))
+    prepared = prepare(run, project)
+    latents = Latents.of(family)
+    feed = Feed(run, prepared, latents)
+    latents.prepare(feed.all_wanted(), lambda done, total: None)
+    network = Network.fresh(family, run.adapter, 0, trained_parts(run))
+    network.attach()
+    try:
+        yield Trainer(run, prepared, family, network, feed, None)
+    finally:
+        network.detach()
+
+
+def regularisation(one: Trainer, wanted: bool):
+    """The first batch whose pictures are all regularisation pictures, or all are not."""
+    for number in range(40):
+        batch = one.feed.batch(number)
+        marks = [name in {"grey.png", "black.png"} for name in batch.names]
+        if all(marks) if wanted else not any(marks):
+            return batch
+    raise AssertionError("no such batch")
+
+
+@pytest.mark.parametrize("text_encoder", [True, False])
+def test_a_fresh_network_has_nothing_to_mend_on_preserved_pictures(
+    project: Path, mame, text_encoder: bool
+):
+    """It answers as the base model does, so their loss is 0; other pictures' is not."""
+    values = (ALL, f"train.text_encoder={str(text_encoder).lower()}", "data.batch_size=1")
+    with trainer(project, mame, *values) as one:
+        kept, learnt = regularisation(one, True), regularisation(one, False)
+        assert kept.preserve.all()
+        assert not learnt.preserve.any()
+        assert one._loss(kept, one._draws(kept)).item() < 1e-10
+        assert one._loss(learnt, one._draws(learnt)).item() > 1e-3
+
+
+def test_a_network_that_has_moved_is_pulled_back(project: Path, mame):
+    """The target stays the base model's own, whatever the text encoder has learnt."""
+    with trainer(project, mame, ALL, "data.batch_size=1") as one:
+        batch = regularisation(one, True)
+        draws = one._draws(batch)
+        condition = one.family.encode_text(batch.captions)
+        with torch.no_grad(), one.network.at(unet=0.0, text_encoder=0.0):
+            plain = one.family.encode_text(batch.captions)
+            noisy = draws.noisy(one.schedule)
+            target = one.family.predict(noisy, draws.timesteps, plain)
+        for member in one.network.members.values():
+            torch.nn.init.normal_(dict(member.adapter.named_parameters())["up"], std=0.05)
+        condition = one.family.encode_text(batch.captions)
+        with torch.no_grad():
+            own = one.family.predict(noisy, draws.timesteps, condition)
+            expected = (own - target).square().mean()
+            found = one._loss(batch, draws)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)
+        assert found > 1e-4
+
+
+def test_without_it_regularisation_pictures_are_pictures(project: Path, mame):
+    with trainer(project, mame, "data.batch_size=1") as one:
+        batch = regularisation(one, True)
+        assert not batch.preserve.any()
+        assert one._loss(batch, one._draws(batch)).item() > 1e-3
