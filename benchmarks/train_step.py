@@ -1,110 +1,166 @@
-"""Seconds per step and peak memory: renma beside a plain PEFT + diffusers loop, same work.
+"""CPU seconds and memory of a training step: renma beside a plain PEFT + diffusers loop, same work.
 
-    python benchmarks/train_step.py MODEL_FOLDER [--size 128] [--batch 4] [--steps 20] [--rounds 3]
+    python benchmarks/train_step.py MODEL_FOLDER [--size 256] [--precision fp32] [--checkpointing]
+        [--steps 4] [--batch 1] [--pack-mib 0] [--out FILE.json]
 
-Both train the same LoRA (same layers, rank, AdamW) of U-Net and text encoder on the same cached
-latents, captions encoded in every step, fp32, in a process of their own each, one after the other
-and again, so that a busy machine disturbs both. Reported are the ratios renma / peer of the
-median CPU seconds of a step and of the peak resident memory; absolute numbers belong to a machine.
+Both train the same LoRA (192 layers of an SD 1.5 U-Net as kohya's, rank 4, AdamW) on cached latents
+and cached text states, each in a process of its own. The processes take turns step by step, so that
+a busy machine disturbs both alike; what a step costs is its process' CPU seconds. Step memory is
+the peak of resident memory within a step above what lies there between steps (weights, optimizer,
+and renma's packed copies: ``rest_mib``), freed heap given back before. Ratios are renma / peer of
+the median; absolute numbers belong to a machine. ``--out`` keeps one cell for each size, precision
+and checkpointing; cells run one by one.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-CAPTION = "aa12, smile, white background"
 RANK = 4
+TOKENS = 77
+WARM_UP = 2
+CELL = ("size", "precision", "checkpointing", "batch", "pack_mib")
+Step = Callable[[int], None]
 
 
 def main() -> None:
+    arguments = _arguments()
+    if arguments.only:
+        serve(SUBJECTS[arguments.only](arguments))
+        return
+    result = summary(compete(arguments), arguments)
+    print(json.dumps(result, indent=2))
+    if arguments.out:
+        keep(arguments.out, result)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("model", type=Path)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--pack-mib", type=int, default=0)
+    parser.add_argument("--plain", action="store_true", help="renma without its lean step")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", choices=["renma", "peer"], help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.only:
-        print(json.dumps(SUBJECTS[arguments.only](arguments)))
-        return
-    rows: dict[str, list[dict[str, Any]]] = {"renma": [], "peer": []}
-    for _ in range(arguments.rounds):
-        for name, found in rows.items():
-            found.append(alone(name))
-            print(name, found[-1], flush=True)
-    result = summary(rows, arguments)
-    print(json.dumps(result, indent=2))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    return parser.parse_args()
 
 
-def alone(name: str) -> dict[str, Any]:
-    """Runs one subject in a fresh process."""
+def compete(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """Lets both subjects step in turns; returns what each step cost, and first the size at rest."""
+    subjects = {name: _start(name) for name in SUBJECTS}
+    rows: dict[str, list[dict[str, float]]] = {name: [_answer(s)] for name, s in subjects.items()}
+    for index in range(arguments.steps + WARM_UP):
+        for name, subject in subjects.items():
+            _pipe(subject.stdin).write(f"{index}\n")
+            _pipe(subject.stdin).flush()
+            rows[name].append(_answer(subject))
+            print(name, rows[name][-1], file=sys.stderr, flush=True)
+    for subject in subjects.values():
+        _pipe(subject.stdin).close()
+        subject.wait()
+    return rows
+
+
+def _start(name: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "ignore", *sys.argv, "--only", name]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
-def summary(rows: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns medians, best values and ratios."""
-    middle = {n: statistics.median(r["seconds"] for r in found) for n, found in rows.items()}
-    best = {n: min(r["fastest"] for r in found) for n, found in rows.items()}
-    peak = {n: min(r["peak_mib"] for r in found) for n, found in rows.items()}
-    names = ("size", "batch", "steps", "rounds", "precision")
-    return {
-        "model": arguments.model.name,
-        **{name: getattr(arguments, name) for name in names},
-        "cpu_seconds_per_step": middle,
-        "fastest_step": best,
-        "peak_mib": peak,
-        "ratio_time": round(middle["renma"] / middle["peer"], 3),
-        "ratio_fastest": round(best["renma"] / best["peer"], 3),
-        "ratio_memory": round(peak["renma"] / peak["peer"], 3),
-    }
+def _answer(subject: subprocess.Popen[str]) -> dict[str, float]:
+    for line in _pipe(subject.stdout):
+        if line.startswith("{"):
+            return json.loads(line)
+    raise SystemExit(f"a subject ended with exit code {subject.wait()}")
 
 
-def measure(step: Any, steps: int) -> dict[str, Any]:
-    """Times ``step`` in CPU seconds of the whole process, after two steps of warm-up."""
-    times = []
-    for index in range(steps + 2):
-        before = time.process_time()
-        step(index)
-        times.append(time.process_time() - before)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {
-        "seconds": round(statistics.median(times[2:]), 4),
-        "fastest": round(min(times[2:]), 4),
-        "peak_mib": round(peak, 1),
-    }
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
 
 
-def moments(arguments: argparse.Namespace, index: int, factor: int = 8) -> Any:
-    """Returns the same made-up latents for both."""
+def summary(
+    rows: dict[str, list[dict[str, float]]], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Returns medians, best values and ratios; the steps of warm-up do not count."""
+    result: dict[str, Any] = {"model": arguments.model.name, "steps": arguments.steps}
+    result |= {name: getattr(arguments, name) for name in CELL} | {"lean": not arguments.plain}
+    names = {"cpu_seconds": "seconds", "step_mib": "mib"}
+    for title, key in names.items():
+        counted = {n: [row[key] for row in found[1 + WARM_UP :]] for n, found in rows.items()}
+        middle = {n: round(statistics.median(values), 3) for n, values in counted.items()}
+        least = {n: round(min(values), 3) for n, values in counted.items()}
+        result[title] = {"median": middle, "least": least}
+        result[f"ratio_{title}"] = {
+            "median": round(middle["renma"] / middle["peer"], 3),
+            "least": round(least["renma"] / least["peer"], 3),
+        }
+    result["rest_mib"] = {name: round(found[-1]["rest_mib"], 1) for name, found in rows.items()}
+    return result
+
+
+def keep(path: Path, result: dict[str, Any]) -> None:
+    """Puts a cell into the file of results, in place of an older one of the same kind."""
+    cells = json.loads(path.read_text()) if path.exists() else []
+    key = [result[name] for name in CELL]
+    cells = [cell for cell in cells if [cell[name] for name in CELL] != key] + [result]
+    cells.sort(key=lambda cell: [str(cell[name]) for name in CELL])
+    path.write_text(json.dumps(cells, indent=2) + "\n")
+
+
+def serve(step: Step) -> None:
+    """Does a step for each line that comes in, and tells what it cost."""
+    libc = ctypes.CDLL("libc.so.6")
+    print(json.dumps({"rest_mib": resident("VmRSS")}), flush=True)
+    for line in sys.stdin:
+        libc.malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        rest, before = resident("VmRSS"), time.process_time()
+        step(int(line))
+        seconds = time.process_time() - before
+        cost = {"seconds": seconds, "mib": resident("VmHWM") - rest, "rest_mib": rest}
+        print(json.dumps({name: round(value, 4) for name, value in cost.items()}), flush=True)
+
+
+def resident(field: str) -> float:
+    """Returns a field of Linux' account of this process' memory in MiB."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def inputs(arguments: argparse.Namespace, width: int, index: int, factor: int = 8) -> Any:
+    """Returns the same made-up latents and text states for both."""
     import torch
 
     side = arguments.size // factor
     generator = torch.Generator().manual_seed(index)
-    return torch.randn((arguments.batch, 4, side, side), generator=generator)
+    latents = torch.randn((arguments.batch, 4, side, side), generator=generator)
+    return latents, torch.randn((arguments.batch, TOKENS, width), generator=generator)
 
 
-def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The objective, network and optimizer of renma's own loop."""
+def renma_step(arguments: argparse.Namespace) -> Step:
+    """The objective, network, optimizer and lean step of renma's own loop."""
     import torch
 
     from renma import optimizers
@@ -113,87 +169,85 @@ def renma_step(arguments: argparse.Namespace) -> dict[str, Any]:
     from renma.config.objective import ObjectiveConfig
     from renma.config.optimizer import AdamW
     from renma.diffusion.schedule import NoiseSchedule
+    from renma.engine import lean
     from renma.engine.model import load_family
     from renma.engine.network import Network
+    from renma.families._base import Condition
     from renma.train.objectives.denoise import Samples, loss
     from renma.train.objectives.draws import draw
 
     torch.set_num_threads(os.cpu_count() or 1)
     model = ModelConfig(path=str(arguments.model))
-    family = load_family(model, device="cpu", precision=arguments.precision)
+    family: Any = load_family(model, device="cpu", precision=arguments.precision)
     family.release("vae")
-    network = Network.fresh(family, Lora(rank=RANK, alpha=RANK), 0, ("unet", "text_encoder"))
+    family.release("text_encoder")
+    network = Network.fresh(family, Lora(rank=RANK, alpha=RANK), 0, ("unet",))
     network.attach()
-    groups = [{"params": network.parameters(p), "lr": 1e-4} for p in ("unet", "text_encoder")]
-    optimizer = optimizers.build(groups, AdamW())
-    trained = [p for group in groups for p in group["params"]]
+    family.checkpoint_gradients(arguments.checkpointing)
+    if not arguments.plain:
+        lean.apply(family.parts()["unet"], pack_mib=arguments.pack_mib)
+    trained = network.parameters("unet")
+    optimizer = optimizers.build([{"params": trained, "lr": 1e-4}], AdamW())
     samples = Samples(torch.ones(arguments.batch))
     schedule = NoiseSchedule.of(family.scheduler_config)
+    width = family.parts()["unet"].config.cross_attention_dim
 
     def step(index: int) -> None:
-        latents = moments(arguments, index)
+        latents, states = inputs(arguments, width, index)
         pairs = [(m, torch.zeros_like(m)) for m in latents]
         places = [(0, index * arguments.batch + i) for i in range(arguments.batch)]
         draws = draw(pairs, places, 0, schedule, ObjectiveConfig())
-        condition = family.encode_text([CAPTION] * arguments.batch)
-        given = (family, schedule, draws, condition, samples, ObjectiveConfig())
-        each = loss(*given, nullcontext)
-        (each.sum() / arguments.batch).backward()
+        given = (family, schedule, draws, Condition(states), samples, ObjectiveConfig())
+        loss(*given, nullcontext).mean().backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return measure(step, arguments.steps)
+    return step
 
 
-def peer_step(arguments: argparse.Namespace) -> dict[str, Any]:
+def peer_step(arguments: argparse.Namespace) -> Step:
     """What diffusers' own LoRA examples do, on the same layers as kohya's LoRA."""
     import torch
     from diffusers import DDPMScheduler, UNet2DConditionModel
     from peft import LoraConfig, get_peft_model
-    from transformers import CLIPTextModel, CLIPTokenizer
 
     torch.set_num_threads(os.cpu_count() or 1)
     dtype = torch.float32 if arguments.precision == "fp32" else torch.bfloat16
-    unet = UNet2DConditionModel.from_pretrained(arguments.model / "unet", dtype=dtype)
-    text = CLIPTextModel.from_pretrained(arguments.model / "text_encoder", dtype=dtype)
-    tokenizer = CLIPTokenizer.from_pretrained(arguments.model / "tokenizer")
+    unet = UNet2DConditionModel.from_pretrained(arguments.model / "unet", torch_dtype=dtype)
+    width = unet.config.cross_attention_dim
+    unet.requires_grad_(False)
+    if arguments.checkpointing:
+        unet.enable_gradient_checkpointing()
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    unet_layers = r".*attentions.*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|net\.0\.proj|net\.2)"
-    text_layers = r".*(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
-    configs = [
-        LoraConfig(r=RANK, lora_alpha=RANK, target_modules=x) for x in (unet_layers, text_layers)
-    ]
-    unet, text = get_peft_model(unet, configs[0]), get_peft_model(text, configs[1])
-    trained = [p for m in (unet, text) for p in m.parameters() if p.requires_grad]
+    layers = r".*attentions.*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|net\.0\.proj|net\.2)"
+    unet: Any = get_peft_model(unet, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=layers))
+    unet.train()
+    trained = [p for p in unet.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.data = parameter.data.float()
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
 
     def step(index: int) -> None:
-        latents = moments(arguments, index)
+        latents, states = inputs(arguments, width, index)
         noise = torch.randn_like(latents)
         times = torch.randint(0, 1000, (arguments.batch,))
         noisy = scheduler.add_noise(latents, noise, times)
-        tokens = tokenizer(
-            [CAPTION] * arguments.batch,
-            padding="max_length",
-            max_length=77,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
-            predicted = unet(noisy.to(dtype), times, text(tokens)[0]).sample
+            predicted = unet(noisy.to(dtype), times, states.to(dtype)).sample
         loss = torch.nn.functional.mse_loss(predicted.float(), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return measure(step, arguments.steps)
+    return step
 
 
-SUBJECTS = {"renma": renma_step, "peer": peer_step}
+SUBJECTS: dict[str, Callable[[argparse.Namespace], Step]] = {
+    "renma": renma_step,
+    "peer": peer_step,
+}
 
 if __name__ == "__main__":
     main()

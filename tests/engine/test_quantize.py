@@ -1,4 +1,4 @@
-"""Frozen weights in 8 and 4 bits: how wrong, how large, and under every factored adapter."""
+"""Frozen weights in 8 and 4 bits: how wrong, how large, and under every adapter (E7)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from renma.config.tasks import TrainOptions
 from renma.core.events import Silent, read_events
 from renma.engine.model import load_family
 from renma.engine.network import Network
-from renma.engine.quantize import QuantizedLinear, Storage, quantize
+from renma.engine.quantize import QuantizedConv2d, QuantizedLinear, Storage, quantize
 from renma.train import task
 
-STORAGES: tuple[Storage, ...] = ("int8", "nf4", "fp4")
+STORAGES: tuple[Storage, ...] = ("fp8", "int8", "nf4", "fp4")
 every = pytest.mark.parametrize("storage", STORAGES)
 # arXiv 2305.14314, appendix E
 NF4 = torch.tensor(
@@ -72,7 +72,12 @@ def test_nf4_is_the_nearest_of_the_papers_sixteen_numbers():
 
 # largest error in units of a block's largest number: half of the widest gap between codes; and
 # the error of all of it (Frobenius) for normally distributed weights
-BOUNDS = {"int8": (256, 0.0075, 0.015), "nf4": (64, 0.16, 0.1), "fp4": (64, 0.175, 0.14)}
+BOUNDS = {
+    "fp8": (256, 1 / 28, 0.03),
+    "int8": (256, 0.0075, 0.015),
+    "nf4": (64, 0.16, 0.1),
+    "fp4": (64, 0.175, 0.14),
+}
 
 
 @every
@@ -95,7 +100,8 @@ def test_bytes_of_a_weight(storage):
     layer = float_layer(512, 512)
     quantized = QuantizedLinear(layer, storage)
     each = quantized.stored_bytes() / layer.weight.numel()
-    assert each == pytest.approx(1 + 4 / 256 if storage == "int8" else 0.5159, abs=1e-4)
+    expected = {"fp8": 1 + 4 / 512, "int8": 1 + 4 / 256}.get(storage, 0.5159)
+    assert each == pytest.approx(expected, abs=1e-4)
     held = [t for t in (*quantized.parameters(), *quantized.buffers()) if t is not quantized.bias]
     assert sum(t.numel() * t.element_size() for t in held) <= quantized.stored_bytes()
 
@@ -260,3 +266,100 @@ def test_quantised_mame_trains_and_its_lora_serves_the_float_model(mame, tmp_pat
             after = mame.unet(x, times, states).sample
     assert after.isfinite().all()
     assert 0 < (after - before).abs().max() < 1
+
+
+def test_fp8_is_torchs_cast_of_a_scaled_row():
+    layer = float_layer(96, 64)
+    layer.weight.data[3] = 0
+    layer.weight.data[4] *= 1e-6  # a cast without scale would lose this row
+    got = QuantizedLinear(layer, "fp8").dequantized(torch.float32)
+    for row, ours in zip(layer.weight, got, strict=True):
+        scale = row.abs().max().clamp_min(1e-30) / 448
+        expected = (row / scale).to(torch.float8_e4m3fn).float() * scale
+        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=0)
+    assert not got[3].any()
+    assert (got[4] - layer.weight[4]).norm() < 0.03 * layer.weight[4].norm()
+
+
+CONVOLUTIONS: dict[str, dict[str, Any]] = {
+    "3x3": {"padding": 1},
+    "stride": {"padding": 1, "stride": 2, "bias": False},
+    "dilated groups": {"padding": 2, "dilation": 2, "groups": 4},
+}
+
+
+@every
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_convolution_is_that_of_the_weight_computed_back(storage, name, dtype):
+    torch.manual_seed(0)
+    layer: Any = nn.Conv2d(16, 32, 3, **CONVOLUTIONS[name]).requires_grad_(False)
+    quantized = QuantizedConv2d(layer, storage)
+    twin = copy.deepcopy(layer)
+    twin.weight.data = quantized.dequantized(torch.float32)
+    assert not torch.equal(twin.weight, layer.weight)
+    x = torch.randn(2, 16, 7, 6)
+    runs = []
+    for module in (quantized, twin):
+        leaf = x.to(dtype).requires_grad_()
+        y = module.to(dtype)(leaf)
+        y.backward(torch.ones_like(y))
+        runs.append((y.detach(), leaf.grad))
+    limit = 1e-5 if dtype == torch.float32 else 2e-2
+    for got, expected in zip(*runs, strict=True):
+        torch.testing.assert_close(got, expected, rtol=limit, atol=limit)
+
+
+ON_CONVOLUTIONS = {n: c for n, c in ADAPTERS.items() if n not in {"lora pissa", "ia3 input"}}
+
+
+@pytest.mark.parametrize("name", ON_CONVOLUTIONS)
+def test_adapters_on_fp8_convolutions_as_on_the_float_layer(name):
+    torch.manual_seed(0)
+    layer: Any = nn.Conv2d(16, 32, 3, padding=1).requires_grad_(False)
+    quantized, twin = QuantizedConv2d(layer, "fp8"), copy.deepcopy(layer)
+    twin.weight.data = quantized.dequantized(torch.float32)
+    config, generator = ON_CONVOLUTIONS[name], torch.Generator().manual_seed(2)
+    adapter: Any = adapters.build(LayerSpec.of(quantized), config, generator)
+    adapter.start(twin.weight)
+    for parameter in adapter.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator) * 0.1
+    x = torch.randn(2, 16, 6, 5)
+    for strength in (1.0, torch.tensor([0.0, 0.7])):
+        runs = []
+        for module in (quantized, twin):
+            leaf = x.clone().requires_grad_()
+            adapter.zero_grad()
+            y = adapter.run(leaf, module.forward, module, strength)
+            (y * y.detach()).sum().backward()
+            own = {n: p.grad for n, p in adapter.named_parameters() if p.requires_grad}
+            runs.append({"y": y.detach(), "x": leaf.grad, **own})
+        for key, expected in runs[1].items():
+            torch.testing.assert_close(runs[0][key], expected, rtol=2e-4, atol=2e-4, msg=key)
+
+
+def test_fp8_takes_convolutions_too_but_not_the_ends(mame):
+    unet = copy.deepcopy(mame.unet)
+    before = {n: m for n, m in unet.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    count = quantize(unet, "fp8")
+    left = {n for n in before if isinstance(before[n], type(unet.get_submodule(n)))}
+    assert left == {"conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2"}
+    assert count == len(before) - len(left)
+    few = sum(b.nbytes for b in unet.buffers())
+    assert few > 0.95 * sum(m.weight.numel() for m in before.values() if hasattr(m, "weight"))
+    x, states = torch.randn(1, 4, 8, 8), torch.randn(1, 77, 128)
+    with torch.no_grad():
+        exact, got = (
+            u(x, torch.tensor([500]), states, return_dict=False)[0] for u in (mame.unet, unet)
+        )
+    assert 0 < (got - exact).norm() < 0.1 * exact.norm()
+
+
+def test_text_encoder_in_few_bits_speaks_alike(mame):
+    text = copy.deepcopy(mame.text_encoder)
+    linear = sum(isinstance(m, nn.Linear) for m in text.modules())
+    assert quantize(text, "int8") == linear > 0
+    tokens = torch.tensor([[1, 5, 9, 2]])
+    with torch.no_grad():
+        exact, got = (m(tokens).last_hidden_state for m in (mame.text_encoder, text))
+    assert 0 < (got - exact).norm() < 0.05 * exact.norm()

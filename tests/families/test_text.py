@@ -114,4 +114,5 @@ def test_tokens_are_counted_as_they_are_read(twins):
     plain = load(twins["sd1"].folder, max_tokens=225)
     weighted = load(twins["sd1"].folder, weighted_captions=True)
     assert plain.count_tokens("a (red:1.5) cat") > weighted.count_tokens("a (red:1.5) cat") == 3
+    assert plain.count_tokens("a (red:1.5) cat", weighted=True) == 3
     assert [plain.chunks_for(p) for p in ("", "cat " * 75, "cat " * 76, LONG)] == [1, 1, 2, 4]

@@ -131,7 +131,7 @@ class Counter:
             fsync = os.fsync
 
             def counted(handle: int) -> None:
-                self.hit("fsync", os.readlink(f"/proc/self/fd/{handle}"))
+                self.hit("fsync", str(Path(f"/proc/self/fd/{handle}").readlink()))
                 fsync(handle)
 
             os.fsync = counted

@@ -71,10 +71,12 @@ MATRIX = (
         _in("faults/test_disk",
             "test_a_run_goes_on_beside_a_full_disk_and_saves_when_there_is_room",
             "test_a_disk_full_to_the_end_is_told_and_leaves_the_last_good_state",
+            "test_a_run_outlives_a_disk_that_takes_nothing_at_all",
             "test_events_that_do_not_fit_are_told_once_and_counted",
             "test_a_log_on_a_full_disk_ends_nothing")
         + _in("train/test_previews", "test_a_failure_is_said_once_and_the_next_time_is_tried_again")
-        + _in("train/test_retention", "test_too_little_room_is_told_with_what_is_missing"),
+        + _in("train/test_retention", "test_too_little_room_is_told_with_what_is_missing",
+              "test_a_run_that_will_not_fit_is_told_before_its_first_step"),
     ),
     Promise(
         "F5", "folder read-only, a file, or gone", "C/B",
@@ -93,7 +95,7 @@ MATRIX = (
         "SIGUSR1 saves and goes on",
         _in("train/test_resume",
             "test_a_signal_ends_after_the_step_and_resume_gives_the_same_bytes")
-        + _in("train/test_train", "test_signal_saves_and_resumes")
+        + _in("cli/test_commands", "test_exit_code_and_the_one_line")
         + _in("faults/test_signals",
               "test_a_second_ctrl_c_ends_at_once_and_what_was_saved_is_whole",
               "test_usr1_saves_a_state_and_goes_on",
@@ -121,6 +123,7 @@ MATRIX = (
             "test_stopped_again_and_again", "test_a_longer_run_is_that_run",
             "test_a_shorter_rest_than_planned_ends_where_it_is_told",
             "test_counters_come_back_whole")
+        + _in("faults/test_disk", "test_curves_of_a_killed_run_are_drawn_once")
         + _in("train/test_train", "test_finished_run_has_nothing_to_do",
               "test_fewer_steps_than_done_are_refused_and_a_lost_file_comes_back"),
     ),

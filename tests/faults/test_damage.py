@@ -112,7 +112,7 @@ def test_a_missing_newest_state_is_made_up_for(stopped):
 
 def test_nothing_whole_is_refused_by_name_and_nothing_is_lost(stopped):
     """Never a fresh optimizer in silence."""
-    project, _, data = stopped
+    project, _, _ = stopped
     before = {path: path.read_bytes() for path in state.states(project / "a" / "state")}
     for path in before:
         path.write_bytes(before[path][:-1])

@@ -95,6 +95,60 @@ def test_a_disk_full_to_the_end_is_told_and_leaves_the_last_good_state(project: 
     assert final(out) == final(straight)
 
 
+class NoRoom(Silent):
+    """Takes all room away after one step, and gives it back after another."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.sizes = {first: 1, last: resource.getrlimit(resource.RLIMIT_FSIZE)[1]}
+        self.warned: list[str] = []
+
+    def event(self, kind: str, **data) -> None:
+        if kind == "warned":
+            self.warned.append(data["text"])
+        if kind == "step" and data["step"] in self.sizes:
+            hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.sizes[data["step"]], hard))
+
+
+def curve(out: Path) -> list[int]:
+    """Steps that TensorBoard shows of the loss."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(out / "tensorboard"))
+    board.Reload()
+    return [point.step for point in board.Scalars("loss/current")]
+
+
+def test_a_run_outlives_a_disk_that_takes_nothing_at_all(project: Path):
+    """Not a byte of log, curves, previews, checkpoints fits for some steps."""
+    values = (
+        "train.tensorboard=true", "train.max_steps=7", "sample.prompts=['aa12 --s 1']",
+        "sample.every_steps=3",
+    )  # fmt: skip
+    straight = train(project, "a", *values)
+    told = NoRoom(1, 5)
+    try:
+        out = train(project, "b", *values, report=told)
+    finally:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    assert final(out) == final(straight)
+    assert steps(out) == [1, 6, 7]
+    assert curve(straight) == [1, 2, 3, 4, 5, 6, 7]
+    assert curve(out) == [1, 6, 7]
+    for place in ("events.jsonl: ", "tensorboard: ", "previews: "):
+        assert len([text for text in told.warned if place in text]) == 1
+
+
+def test_curves_of_a_killed_run_are_drawn_once(project: Path):
+    """Points after the state it went back to are dropped."""
+    out = train(project, "a", "train.tensorboard=true")
+    state.states(out / "state")[-1].unlink()
+    (out / "lora" / "lora.safetensors").unlink()
+    train(project, "a", "train.tensorboard=true", resume=True)
+    assert curve(out) == [1, 2, 3, 4, 5, 6]
+
+
 class Told(Silent):
     def __init__(self) -> None:
         self.events: list[str] = []

@@ -120,7 +120,8 @@ def test_nothing_is_removed_when_the_new_one_could_not_be_written(tree, tmp_path
     (folder / "step-00000030.safetensors").rmdir()
     assert good_states(folder, tree) == [10, 20]
     missing = folder / "lora-000003.safetensors"
-    write_bytes(folder / "lora-000001.safetensors", b"x")
+    for number in (1, 2):
+        write_bytes(folder / f"lora-{number:06d}.safetensors", b"x")
     assert remove_surplus(missing, 1) == []
 
 
@@ -130,7 +131,7 @@ def test_a_name_becomes_durable_only_after_its_bytes(tmp_path: Path, monkeypatch
     fsync, replace, mkdir = os.fsync, Path.replace, Path.mkdir
 
     def synced(handle: int) -> None:
-        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).suffix or 'folder'}")
+        done.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().suffix or 'folder'}")
         fsync(handle)
 
     def renamed(old: Path, new: Path) -> Path:

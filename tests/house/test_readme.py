@@ -12,6 +12,7 @@ from PIL import Image
 
 from renma.cli.app import main
 from renma.config import Run, read_toml, validate
+from renma.config.presets import laid_under
 
 ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.ja.md"]
@@ -64,7 +65,7 @@ def test_toml_is_a_run(tmp_path: Path):
     (text,) = blocks(READMES[0], "toml")
     path = tmp_path / "run.toml"
     path.write_text(text)
-    run = validate(Run, read_toml(path), path)
+    run = validate(Run, laid_under(read_toml(path), path), path)
     assert run.optimizer.name == "adamw8bit"
     assert run.data.resolution == (512, 512)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -201,4 +200,4 @@ def test_places_far_away_stay_absolute(project: Path, tmp_path_factory: pytest.T
     inside = near(run(model={"path": str(near_by)}), project / "runs" / "001")
     assert inside.model.path == "../../train"
     gone = near(run(model={"path": str(project / "gone")}), project / "out")
-    assert os.path.isabs(gone.model.path)
+    assert Path(gone.model.path).is_absolute()

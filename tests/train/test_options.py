@@ -16,7 +16,8 @@ from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.engine.model import load_family
-from renma.train import task, work
+from renma.families._stable import StableDiffusion
+from renma.train import task
 from renma.train.loop import Trainer
 
 
@@ -133,13 +134,13 @@ def test_parts_that_have_done_their_work_leave_memory(
     project: Path, at_steps, monkeypatch, values, kept: set[str]
 ):
     known: dict[str, weakref.ref] = {}
+    really = StableDiffusion.load
 
-    def watched(*args, **options):
-        family = load_family(*args, **options)
+    def watched(family: StableDiffusion, part: str) -> None:
+        really(family, part)
         known.update({name: weakref.ref(part) for name, part in family.parts().items()})
-        return family
 
-    monkeypatch.setattr(work, "load_family", watched)
+    monkeypatch.setattr(StableDiffusion, "load", watched)
     alive = []
 
     def look(one: Trainer) -> None:
@@ -150,6 +151,7 @@ def test_parts_that_have_done_their_work_leave_memory(
     at_steps(look)
     train(project, "a", "train.max_steps=1", *values)
     assert alive == [{"unet", *kept}]
+    assert {"vae", "text_encoder"} <= set(known)  # both were there for what had to be encoded
 
 
 # inside CLIP's layers: transformers checkpoints a layer's forward, its hooks stay outside

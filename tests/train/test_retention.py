@@ -97,3 +97,31 @@ def test_too_little_room_is_told_with_what_is_missing(tmp_path: Path, monkeypatc
     text = retention.shortage(tmp_path / "not" / "yet", 5 * 2**20)
     assert "5.0 MiB" in text
     assert "2.0 MiB are missing" in text
+
+
+def test_a_run_that_will_not_fit_is_told_before_its_first_step(project: Path, monkeypatch):
+    """What it says it needs is, within a tenth, what it then writes."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(retention.shutil, "disk_usage", lambda path: usage(9, 9, 0))
+    values = (
+        "train.save_every_steps=1", "train.keep_states=3", "train.max_steps=4", "adapter.rank=16",
+    )  # fmt: skip
+    options = TrainOptions(run=project / "run.toml", set=values, out=project / "a")
+    task.run(options, Silent())
+    rows = list(read_events(project / "a" / "events.jsonl"))
+    kinds = [row["kind"] for row in rows]
+    (at,) = [i for i, row in enumerate(rows) if "are missing" in row.get("text", "")]
+    assert at < kinds.index("started")
+    told = float(rows[at]["text"].split("need up to ")[1].split(" MiB")[0])
+    sizes = [p.stat().st_size for p in (project / "a").rglob("*.safetensors")]
+    states = [p.stat().st_size for p in (project / "a" / "state").iterdir()]
+    wanted = (sum(sizes) + max(states) + max(set(sizes) - set(states))) / 2**20
+    assert told == pytest.approx(wanted, rel=0.1)
+    again = TrainOptions(run=project / "run.toml", set=values, out=project / "a", resume=True)
+    task.run(again, Silent())
+    told = [
+        r["text"]
+        for r in read_events(project / "a" / "events.jsonl")
+        if "are missing" in r.get("text", "")
+    ]
+    assert float(told[1].split("need up to ")[1].split(" MiB")[0]) < max(states) * 1.5 / 2**20

@@ -257,7 +257,10 @@ class LowRank(Additive):
         if weight.is_floating_point():
             return self._beside(x, self.spec.apply(x, weight, bias), 1.0)
         y, own = base(x), _base.bias_of(layer)  # quantised: only the layer knows its weight
-        return self._beside(x, y if with_bias or own is None else y - own.to(x.dtype), 1.0)
+        if own is not None and not with_bias:
+            around = [1] * (x.dim() - 2) if self.spec.kind == "conv2d" else []
+            y = y - own.to(x.dtype).reshape(-1, *around)
+        return self._beside(x, y, 1.0)
 
     def _moved_norm(self, weight: Tensor) -> Tensor:
         """Returns ||W + scale B A|| per output or per input.

@@ -13,6 +13,7 @@ from pathlib import PureWindowsPath
 from typing import Literal
 
 from renma.core.errors import UserError, did_you_mean
+from renma.train.launcher import launched
 
 Flavour = Literal["sh", "cmd", "ps1", "any"]
 
@@ -28,16 +29,6 @@ _OTHERS = {
     "sd3_train_network": "SD3 models are not supported",
     "lumina_train_network": "Lumina models are not supported",
 }
-_VALUED = frozenset(
-    {
-        "num_processes", "num_machines", "mixed_precision", "num_cpu_threads_per_process",
-        "gpu_ids", "main_process_port", "main_process_ip", "machine_rank", "config_file",
-        "dynamo_backend", "dynamo_mode", "nproc_per_node", "nnodes", "master_port", "master_addr",
-        "rdzv_backend", "rdzv_endpoint", "rdzv_conf", "node_rank", "rdzv_id", "log_dir", "tee",
-        "role",
-    }
-)  # fmt: skip
-"""Options of accelerate and torchrun that take a value."""
 _SUFFIXES: dict[str, Flavour] = {".sh": "sh", ".bash": "sh", ".bat": "cmd", ".cmd": "cmd"}
 _SUFFIXES |= {".ps1": "ps1"}
 _BREAKS = frozenset({"\n", ";", "&&", "||", "|", "&"})
@@ -95,24 +86,6 @@ def read(text: str, flavour: Flavour = "any", where: str = "") -> Command:
             "holds no command of train_network.py or sdxl_train_network.py", where=where or None
         )
     return found[0]
-
-
-def launched(words: tuple[str, ...] | list[str]) -> dict[str, str]:
-    """Returns options of a launcher: names with underscores, switches with the value ""."""
-    found: dict[str, str] = {}
-    place = 0
-    while place < len(words):
-        word = words[place]
-        place += 1
-        if not word.startswith("-"):
-            continue
-        name, sign, value = word.lstrip("-").partition("=")
-        name = name.replace("-", "_")
-        if not sign and name in _VALUED and place < len(words):
-            value = words[place]
-            place += 1
-        found[name] = value
-    return found
 
 
 def _of(words: list[str], where: str) -> Command | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from renma.cli import guarded
 from renma.cli.screen import Screen
-from renma.compat import launcher, manual, report, source
+from renma.compat import manual, report, source
 from renma.compat.checkpoints import Mirror
 from renma.compat.draft import Draft, Places
 from renma.compat.translate import refused, translate
@@ -19,6 +19,7 @@ from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Report, Silent
 from renma.core.store import write_text
+from renma.train import launcher
 from renma.train.folder import RunFolder, begun
 
 

@@ -1,7 +1,8 @@
 """What training costs before it starts: memory and operations (no torch).
 
 Weights, gradients and optimizer state are counted; activations and the runtime are estimates from
-measured figures, stated below.
+figures measured on Stable Diffusion 1.5, stated below. Other models are scaled by the size of their
+layers' outputs: a guess, and for SDXL an untested one.
 """
 
 from __future__ import annotations
@@ -14,16 +15,23 @@ from dataclasses import dataclass
 from renma.config.adapter import IA3, Full, GLora, LoHa, LoKr, Lora, LoraFA, Mora, Oft
 from renma.config.estimate import Shape, Shapes, tensors, trained
 from renma.config.layer_table import Choice, Slot, choose
+from renma.config.optimizer import Custom, Rates, sections
 
-_ACTIVATION_BYTES = 10_500 / 320
-"""Bytes kept for backward per pixel and first-level channel in fp32; measured on SD 1.5 with LoRA
-on its transformer blocks."""
+_KEPT_OUTPUTS = 2.9
+"""Bytes kept for backward in fp32, over those of all layers' outputs: 10,500 bytes a pixel were
+measured on SD 1.5 with LoRA on its transformer blocks."""
 _CHECKPOINTED = 0.55
+_VAE_TENSORS = 5
+"""First-level feature maps that encoding a picture holds at a time (a guess); the VAE computes in
+fp32 always."""
 _RUNTIME_MIB = 520
 """torch, diffusers and transformers themselves."""
-OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
-_SMALL = 4096
-"""Tensors with fewer elements keep 32-bit state under bitsandbytes' 8-bit optimizers."""
+OPTIMIZERS: dict[str, type[Rates]] = {
+    section.model_fields["name"].default: section
+    for section in sections()
+    if section is not Custom
+}
+"""Name of an optimizer to its options."""
 _ZERO = {"up", "up_2", "w2", "w2_b", "weight", "diff", "diff_b", "a2", "b2", "blocks", "matrix"}
 """Trained tensors that start at zero."""
 _OWN_INPUT = (
@@ -63,9 +71,9 @@ class Footing:
         table: every layer of the model.
         frozen_numbers: parameters of the parts that stay loaded.
         frozen_bytes: bytes of one of them: 4 for fp32, 2 for bf16.
-        optimizer: its name.
+        optimizer: its section.
         pixels: of the largest batch, all its pictures together.
-        channels: of the U-Net's first level.
+        outputs: numbers that the U-Net's layers put out per pixel of a latent.
         levels: of the U-Net.
         factor: pixels along one side of a latent.
         checkpointing: whether activations are computed twice.
@@ -74,31 +82,48 @@ class Footing:
     table: tuple[Slot, ...]
     frozen_numbers: int
     frozen_bytes: int
-    optimizer: str
+    optimizer: Rates
     pixels: int
-    channels: int
+    outputs: float
     levels: int
     factor: int
     checkpointing: bool
     quantised_numbers: int = 0
     """How many of the frozen parameters are kept in few bits (model.quantize)."""
     quantised_bytes: float = 0.0
-    """Bytes of one of those."""
+    """Bytes of all those."""
 
     @property
     def weight_bytes(self) -> float:
         """Bytes of all frozen parameters."""
         whole = self.frozen_numbers - self.quantised_numbers
-        return whole * self.frozen_bytes + self.quantised_numbers * self.quantised_bytes
+        return whole * self.frozen_bytes + self.quantised_bytes
 
 
-QUANTISED_BYTES = {"int8": 1 + 4 / 256, "nf4": 0.5 + 1 / 64 + 4 / 2**14, "fp4": 0.5 + 1 / 64}
+_FEW_BITS = {"int8": 1 + 4 / 256, "nf4": 0.5 + 1 / 64 + 4 / 2**14, "fp4": 0.5 + 1 / 64}
 """Bytes of a number in few bits: its code, and its share of the block's scale."""
+_IN_BLOCKS = ".transformer_blocks."
+_NOT_IN_FEW = ("conv_in.", "conv_out.", "time_embedding.", "add_embedding.")
 
 
-def is_quantised(name: str, shape: Shape) -> bool:
-    """Says whether `model.quantize` keeps a U-Net weight in few bits."""
-    return len(shape) == 2 and ".transformer_blocks." in name
+def few_bits(name: str, shape: Shape, quantize: str) -> float:
+    """Returns the bytes of a U-Net weight under `model.quantize`; 0 where it stays as it is."""
+    matrix = len(shape) == 2 and _IN_BLOCKS in name
+    if quantize == "fp8" and len(shape) > 1 and not name.startswith(_NOT_IN_FEW):
+        return math.prod(shape) + 4 * shape[0]  # a byte each, and a scale for each output
+    return math.prod(shape) * _FEW_BITS.get(quantize, 0.0) if matrix else 0.0
+
+
+def caching_bytes(vae: Shapes, pixels: int) -> float:
+    """Returns the memory of encoding pictures before the first step, without the program's own.
+
+    Args:
+        vae: its weights.
+        pixels: of the pictures that are encoded at once.
+    """
+    channels = vae.get("encoder.conv_in.weight", (128,))[0]
+    weights = 4 * sum(map(math.prod, vae.values()))
+    return weights + 4 * _VAE_TENSORS * channels * pixels
 
 
 def memory(chosen: Iterable[Choice], footing: Footing) -> Memory:
@@ -116,29 +141,24 @@ def memory(chosen: Iterable[Choice], footing: Footing) -> Memory:
     )
 
 
-def state_bytes(optimizer: str, rows: Iterable[tuple[str, Shape]]) -> int:
+def state_bytes(optimizer: str | Rates, rows: Iterable[tuple[str, Shape]]) -> int:
     """Returns the bytes of an optimizer's state for trained tensors in fp32.
 
     Args:
-        optimizer: ``adamw``, ``adamw8bit`` or ``prodigy``.
+        optimizer: its options, or its name in :data:`OPTIMIZERS`; of a class of the user's own
+            nothing is known, and two numbers for each trained one are assumed.
         rows: name (as :func:`renma.config.estimate.trained` gives it) and shape of each tensor.
     """
-    total = 0
-    for name, shape in rows:
-        count = math.prod(shape)
-        if optimizer == "adamw8bit" and count >= _SMALL:
-            total += 2 * count + 8 * math.ceil(count / 256)  # bytes, and two scales a block
-        elif optimizer == "prodigy":  # a tensor that starts at zero has no start to remember
-            total += (12 if name.rpartition(".")[2] in _ZERO else 16) * count
-        else:
-            total += 8 * count
-    return total
+    section = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
+    return sum(
+        section.state_bytes(shape, name.rpartition(".")[2] in _ZERO) for name, shape in rows
+    )
 
 
 def _activations(chosen: list[Choice], footing: Footing) -> float:
-    """Returns the measured figure, less the inputs kept in that measurement, plus these here."""
+    """Returns the usual figure, less the inputs kept when it was measured, plus these here."""
     usual = sum(_input_bytes(slot, footing) for slot, _, _ in choose(Lora(), footing.table))
-    base = footing.pixels * footing.channels * _ACTIVATION_BYTES
+    base = footing.pixels / footing.factor**2 * footing.outputs * 4 * _KEPT_OUTPUTS
     total = max(base - usual, base / 4) + sum(_kept(slot, own, footing) for slot, own, _ in chosen)
     share = _CHECKPOINTED if footing.checkpointing else 1
     return total * footing.frozen_bytes / 4 * share
@@ -179,6 +199,13 @@ def levels_of(unet: Shapes) -> int:
     """Returns the resolutions of a U-Net: each down block but the last halves it."""
     blocks = (int(m[1]) for n in unet if (m := re.match(r"down_blocks\.(\d+)\.", n)))
     return 1 + max(blocks, default=0)
+
+
+def outputs_per_pixel(unet: Shapes) -> float:
+    """Returns the numbers that the layers put out, per pixel of a latent of 64 x 64."""
+    levels, pixels = levels_of(unet), 64 * 64
+    rows = ((n, s) for n, s in unet.items() if len(s) > 1)
+    return sum(s[0] * _positions(n, levels, pixels, 77) for n, s in rows) / pixels
 
 
 def forward_flops(unet: Shapes, latent_pixels: int, tokens: int = 77) -> float:

@@ -46,7 +46,7 @@ def laid_under(raw: Raw, where: object) -> Raw:
             remedy=did_you_mean(str(name), names()) or f"Known: {', '.join(names())}.",
         )
     preset = tomllib.loads((assets.PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
-    result = {key: value for key, value in raw.items() if key != "preset"}
+    result = dict(raw)
     for section, values in preset.items():
         own = raw.get(section, {})
         tag = _TAGS.get(section, "")

@@ -54,6 +54,8 @@ class CheckOptions(_RunSource):
 
     as_json: bool = Field(default=False, alias="json")
     """Print the plan as JSON, for programs."""
+    captions: bool = False
+    """Show what each picture's caption says when it is first shown, with its tokens."""
 
 
 class TrainOptions(_RunSource):

@@ -111,12 +111,12 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def count_tokens(self, prompt: str) -> int:
-        """Returns the tokens a prompt takes, without start and end."""
+    def count_tokens(self, prompt: str, *, weighted: bool | None = None) -> int:
+        """Returns the tokens a prompt takes, without start and end; ``weighted`` as above."""
 
     @abstractmethod
-    def chunks_for(self, prompt: str) -> int:
-        """Returns how many rows of 75 tokens a prompt fills, at least one."""
+    def chunks_for(self, prompt: str, *, weighted: bool | None = None) -> int:
+        """Returns how many rows of 75 tokens a prompt fills, at least one; likewise."""
 
     @abstractmethod
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -118,13 +118,14 @@ class StableDiffusion(_base.Family):
     def _states(self, encoder: Any, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns states (rows, 77, width) and a summary (rows, width) of rows of tokens."""
 
-    def count_tokens(self, prompt: str) -> int:
+    def count_tokens(self, prompt: str, *, weighted: bool | None = None) -> int:
         """Returns the CLIP tokens of a prompt, without start and end."""
-        return self.tokens[0].count(prompt, weighted=self.model.weighted_captions)
+        weighted = self.model.weighted_captions if weighted is None else weighted
+        return self.tokens[0].count(prompt, weighted=weighted)
 
-    def chunks_for(self, prompt: str) -> int:
+    def chunks_for(self, prompt: str, *, weighted: bool | None = None) -> int:
         """Returns how many rows of 75 tokens a prompt fills, at least one."""
-        return rows_for(self.count_tokens(prompt))
+        return rows_for(self.count_tokens(prompt, weighted=weighted))
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns scaled mean and deviation of the VAE's posterior, always in float32."""

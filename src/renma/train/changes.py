@@ -14,6 +14,8 @@ FREE = (
     "train.max_steps", "train.max_epochs", "train.save_every_steps", "train.save_every_epochs",
     "train.keep_checkpoints", "train.keep_states", "train.state_every_minutes", "train.tensorboard",
     "train.max_bad_steps", "sample.", "judge.", "output.",
+    # where settings came from; the settings themselves are compared
+    "preset",
     # measured beside the training
     "train.validate_every_steps", "train.validate_every_epochs", "train.max_validation_batches",
 )  # fmt: skip

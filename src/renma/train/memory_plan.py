@@ -13,7 +13,7 @@ from typing import Any
 
 from renma.config import Run, costs
 from renma.config.adapter import AdapterSection
-from renma.config.estimate import ALGORITHMS, file_bytes, numbers, trained
+from renma.config.estimate import ALGORITHMS, Shape, file_bytes, numbers, trained
 from renma.config.tasks import MemoryOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
@@ -21,6 +21,8 @@ from renma.train.plan import Prepared, prepare, trained_layers
 from renma.train.source import Source, load
 
 LIMIT_MIB = 8 * 1024
+_COMMON = ("adamw", "adamw8bit", "lion", "adafactor", "prodigy")
+"""Optimizers whose state people are told; --json has all."""
 _HEAD = ["algorithm", "rank", "trained", "file", "weights", "adapter", "gradients", "state"]
 _HEAD += ["activations*", "total*"]
 
@@ -58,12 +60,13 @@ def run(options: MemoryOptions, report: Report) -> None:
     if any(rank < 1 or rank > 4096 for rank in options.ranks):
         raise UserError("a rank is a number from 1 to 4096", where=f"--ranks {options.ranks}")
     source = load(options.run, options.dataset_config, options.set)
-    prepared = prepare(source.run, source.base)
+    with source.pointing():
+        prepared = prepare(source.run, source.base)
     rows = table(source, prepared, options.ranks)
     if options.as_json:
         facts = {
             "model": source.run.model.path,
-            "optimizer": prepared.footing.optimizer,
+            "optimizer": prepared.footing.optimizer.name,
             "precision": source.run.train.precision,
             "estimated": ["activations_mib", "runtime_mib", "total_mib"],
             "rows": [row.as_dict() for row in rows],
@@ -111,8 +114,15 @@ def _row(
         sum(numbers(slot, layer) for slot, layer, _ in chosen),
         file_bytes(chosen, source.run.output.precision),
         costs.memory(chosen, prepared.footing),
-        {name: costs.state_bytes(name, tensors) / 2**20 for name in costs.OPTIMIZERS},
+        _states(prepared.footing, tensors),
     )
+
+
+def _states(stand: costs.Footing, tensors: list[tuple[str, Shape]]) -> dict[str, float]:
+    """Returns MiB of state under each optimizer; the run's own with its own options."""
+    own = {stand.optimizer.name: stand.optimizer}
+    sections = {name: own.get(name, section()) for name, section in costs.OPTIMIZERS.items()} | own
+    return {name: costs.state_bytes(each, tensors) / 2**20 for name, each in sections.items()}
 
 
 def _variant(
@@ -164,9 +174,10 @@ def _notes(
     stand, run = prepared.footing, source.run
     checkpointing = "on" if stand.checkpointing else "off"
     own = next(row for row in rows if row.algorithm == run.adapter.algo)
-    states = ", ".join(f"{name} {size(mib)}" for name, mib in own.states.items())
+    named = dict.fromkeys((stand.optimizer.name, *_COMMON))
+    states = ", ".join(f"{name} {size(own.states[name])}" for name in named)
     notes = [
-        f"Optimizer {stand.optimizer}, frozen model in {run.train.precision}, adapters in fp32,",
+        f"Optimizer {stand.optimizer.name}, frozen model in {run.train.precision}, adapters in fp32,",
         f"gradient checkpointing {checkpointing}, {stand.pixels:,} pixels in the largest batch.",
         f"State of {_name(own)} by optimizer: {states}.",
         "* Estimated from measurements on Stable Diffusion 1.5; all other columns are counted.",
@@ -187,7 +198,7 @@ def _fits(run: Run, prepared: Prepared, rows: list[Row]) -> str:
     saved = {
         "train.precision = bf16": run.train.precision == "fp32",
         "train.gradient_checkpointing = true": not run.train.gradient_checkpointing,
-        "optimizer.name = adamw8bit": prepared.footing.optimizer != "adamw8bit",
+        "optimizer.name = adamw8bit": prepared.footing.optimizer.name != "adamw8bit",
         "smaller pictures or batches": True,
     }
     ways = ", ".join(way for way, possible in saved.items() if possible)

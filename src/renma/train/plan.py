@@ -2,52 +2,104 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from renma.config import Run, costs, layer_table
+from renma.config import Run, costs
 from renma.config import estimate as arithmetic
-from renma.config.adapter import AdapterSection, Paired
+from renma.config.data import Dataset
 from renma.config.layer_table import Choice
+from renma.config.optimizer_rules import problems
 from renma.config.prompts import read as read_prompts
 from renma.core.errors import UserError
-from renma.core.store import cache_folder, write_text
 from renma.data import folder as folders
 from renma.data.buckets import validate_sizes
 from renma.data.order import Order
-from renma.data.summary import summarise
-from renma.formats.model_facts import ModelFacts, facts, notes
-from renma.train import start_plan
-from renma.train.oddities import adapter_oddities, oddities
+from renma.data.summary import Coverage, coverage, summarise
+from renma.formats.model_facts import ModelFacts, facts
+from renma.train import rate_chart, rules, start_plan
+from renma.train.caption_plan import Captions, Tokens, captions
+from renma.train.footing import footing
+from renma.train.picture_plan import Bucket, Seen, buckets, seen
+from renma.train.rules._base import Facts, Finding, find
+from renma.train.save_plan import Saves, saves
+from renma.train.speed import remember_speed, speed
+from renma.train.trained import batches_per_step, total_steps, trained_layers, trained_parts
 
-_GUESS_GFLOPS_PER_CORE = 35.0
+__all__ = [
+    "Plan", "Prepared", "batches_per_step", "prepare", "remember_speed", "total_steps",
+    "trained_layers", "trained_parts",
+]  # fmt: skip
 _FIXED_SECONDS = 15.0
 """Start, caching and saving of a small set."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do."""
+    """What a run will do.
 
+    Attributes:
+        preset: the settings that it starts from, if any.
+        model: the base model in a few words.
+        pictures: that are trained.
+        reg_pictures: regularisation pictures.
+        held_out: pictures that are measured and never trained.
+        showings_per_epoch: pictures shown in the first epoch, repeats and regularisation counted.
+        batches_per_epoch: of the first epoch.
+        batches_per_step: over all processes.
+        steps: optimizer steps.
+        epochs: that they make.
+        samples: pictures shown in the whole run.
+        seen: how often each training picture is shown.
+        regularisation: how the regularisation pictures are shown.
+        buckets: pictures of each size.
+        bucket_rows: the same with batches and what is cropped away.
+        captions: their lengths.
+        parameters: trained numbers.
+        rates: learning rate of each trained part.
+        rate_chart: lines for people.
+        file_bytes: of a LoRA file.
+        saves: what will be written.
+        memory_mib: at the worst moment.
+        memory: the same by what needs it while training, and what caching latents needs.
+        seconds: that training takes.
+        seconds_known: whether that comes from an earlier run on this machine, not from a guess.
+        warnings: what is probably a mistake, a line each.
+        notes: what is worth knowing, a line each.
+        findings: what the rules found, as facts.
+    """
+
+    preset: str
+    model: str
     pictures: int
     reg_pictures: int
+    held_out: int
     showings_per_epoch: int
     batches_per_epoch: int
+    batches_per_step: int
     steps: int
     epochs: float
+    samples: int
+    seen: Seen
+    regularisation: Coverage
     buckets: dict[str, int]
+    bucket_rows: tuple[Bucket, ...]
+    captions: Captions
     parameters: int
+    rates: dict[str, float]
+    rate_chart: tuple[str, ...]
     file_bytes: int
+    saves: Saves
     memory_mib: float
+    memory: dict[str, float]
     seconds: float
     seconds_known: bool
-    """Whether the time comes from an earlier run on this machine, not from a guess."""
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan for events, reports and ``--json``."""
@@ -80,194 +132,169 @@ def prepare(run: Run, base: Path) -> Prepared:
     Raises:
         UserError: anything that would stop the run later.
     """
-    _check_rates(run)
-    told = read_prompts(run.sample, base).notes
+    parts = trained_parts(run)
+    prompts = read_prompts(run.sample, base)
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
-        validate_sizes(dataset)
+        _check_sizes(dataset)
+    model = _model(run, base)
     scan = folders.scan(datasets, run.data)
     order = Order(scan.sets, run.train.seed)
     summary = summarise(scan, order)
+    slots = tuple(model.slots())
+    chosen = trained_layers(run, run.adapter, slots, base)
+    start_plan.check(run, base, slots)
+    problems(run, parts, total_steps(run, order), {rate for _, _, rate in chosen}).refuse()
+    made = _Made(run, base, scan, order, model, chosen, footing(run, model, order, slots))
+    known = Facts(
+        run, base, scan, order, model, chosen, made.parts, made.steps, made.seen, prompts.prompts,
+        replace(made.saves, previews=len(prompts.prompts) * len(run.sample.weights)),
+        made.tokens, made.gpu,
+    )  # fmt: skip
+    found = find(rules.ALL, known)
+    told = (*prompts.notes, *scan.warnings, *summary.get("warnings", ()))
+    plan = made.plan(known, told, found)
+    return Prepared(plan, scan, order, summary, made.flops, made.footing, model)
+
+
+def _check_sizes(dataset: Dataset) -> None:
+    """Refuses impossible sizes, and says which option they come from."""
+    try:
+        validate_sizes(dataset)
+    except UserError as error:
+        option = error.what.split()[0]
+        raise UserError(error.what, where=f"data.{option}", remedy=error.remedy) from None
+
+
+def _model(run: Run, base: Path) -> ModelFacts:
+    """Returns what the base model is.
+
+    Raises:
+        UserError: it cannot be trained.
+    """
     model = facts(run.model.place(base), run.model, base)
     if model.problem:
         raise UserError(model.problem, where=model.place)
-    steps = total_steps(run, order)
-    stand = footing(run, model, order)
-    chosen = trained_layers(run, run.adapter, stand.table, base)
-    start_plan.check(run, base, stand.table)
-    _check_groups(run, chosen)
-    plan, flops = _costs(run, scan, order, model, steps)
-    plan["parameters"] = sum(arithmetic.numbers(slot, own) for slot, own, _ in chosen)
-    plan["file_bytes"] = arithmetic.file_bytes(chosen, run.output.precision)
-    if run.start.ranks_from_file:
-        count = start_plan.trained_numbers(run, base, trained_parts(run))
-        plan["parameters"] = count
-        plan["file_bytes"] = count * (4 if run.output.precision == "fp32" else 2)
-    plan["memory_mib"] = round(costs.memory(chosen, stand).total)
-    strange = (*oddities(run, scan.sets, steps), *adapter_oddities(run, chosen))
-    strange += tuple(start_plan.overruled(run))
-    odd = (*notes(model, run.model), *told, *scan.warnings, *summary.get("warnings", ()), *strange)
-    return Prepared(Plan(**plan, warnings=odd), scan, order, summary, flops, stand, model)
+    return model
 
 
-def total_steps(run: Run, order: Order) -> int:
-    """Returns the optimizer steps of the whole run; epochs decide where they are given."""
-    if run.train.max_epochs is None:
-        return run.train.max_steps
-    batches = order.batches_in(run.train.max_epochs)
-    return arithmetic.steps_of(batches, batches_per_step(run))
+@dataclass(frozen=True)
+class _Made:
+    """The arithmetic of a plan."""
 
+    run: Run
+    base: Path
+    scan: folders.Scan
+    order: Order
+    model: ModelFacts
+    chosen: Sequence[Choice]
+    footing: costs.Footing
 
-def batches_per_step(run: Run) -> int:
-    """Returns the batches of one optimizer step, over all processes."""
-    return run.train.gradient_accumulation_steps * max(1, run.train.processes)
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(part for part in trained_parts(self.run) if part in self.model.parts)
 
+    @cached_property
+    def steps(self) -> int:
+        return total_steps(self.run, self.order)
 
-def trained_parts(run: Run) -> tuple[str, ...]:
-    """Returns which parts are trained: switched on and with a learning rate above 0.
+    @property
+    def batches(self) -> int:
+        return self.steps * batches_per_step(self.run)
 
-    SDXL's second text encoder is among them for every family; others have no layers there.
+    @cached_property
+    def seen(self) -> Seen:
+        return seen(self.order, self.batches)
 
-    Raises:
-        UserError: none is.
-    """
-    text = run.train.text_encoder
-    wanted = {"unet": run.train.unet, "text_encoder": text, "text_encoder_2": text}
-    parts = tuple(part for part, on in wanted.items() if on and run.optimizer.rate(part) > 0)
-    if not parts:
-        raise UserError(
-            "nothing would be trained: U-Net and text encoder are off or have learning rate 0",
-            remedy="Set train.unet = true and optimizer.learning_rate.",
+    @cached_property
+    def tokens(self) -> Tokens:
+        return Tokens(self.run, self.model)
+
+    @property
+    def gpu(self) -> bool:
+        return self.run.train.device != "cpu" and Path("/proc/driver/nvidia/version").exists()
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Trained numbers, and bytes of a file."""
+        run = self.run
+        if run.start.ranks_from_file:
+            count = start_plan.trained_numbers(run, self.base, self.parts)
+            return count, count * (4 if run.output.precision == "fp32" else 2)
+        count = sum(arithmetic.numbers(slot, own) for slot, own, _ in self.chosen)
+        return count, arithmetic.file_bytes(self.chosen, run.output.precision)
+
+    @cached_property
+    def memory(self) -> costs.Memory:
+        return costs.memory(self.chosen, self.footing)
+
+    @cached_property
+    def saves(self) -> Saves:
+        state = round((self.memory.adapter + self.memory.state) * 2**20)
+        return saves(self.run, self.order, self.steps, self.base, (self.size[1], state))
+
+    @cached_property
+    def caching_mib(self) -> float:
+        """What encoding the largest pictures ahead needs."""
+        at_once = self.run.data.vae_batch_size if self.gpu else 1
+        largest = max(fit.width * fit.height for fits in self.order.fits for fit in fits)
+        vae = self.model.shapes["vae"]
+        return self.memory.runtime + costs.caching_bytes(vae, at_once * largest) / 2**20
+
+    @cached_property
+    def flops(self) -> float:
+        """Operations of one optimizer step."""
+        batches, factor = self.order.epoch(0), self.model.latent_factor
+        pixels = sum(len(b.showings) * b.size[0] * b.size[1] for b in batches) / factor**2
+        once = costs.forward_flops(self.model.shapes["unet"], 1000) / 1000 * pixels / len(batches)
+        passes = 3 if self.run.train.gradient_checkpointing else 2
+        return once * passes * batches_per_step(self.run)
+
+    def plan(self, known: Facts, told: Sequence[str], found: Sequence[Finding]) -> Plan:
+        run, order, batches = self.run, self.order, self.order.epoch(0)
+        rate, measured = speed(run.train.precision)
+        rows = buckets(order)
+        rates = {part: run.optimizer.rate(part) for part in self.parts}
+        memory = {**vars(self.memory), "caching_latents": self.caching_mib}
+        shown = sum(len(b.showings) for b in batches)
+        lines = {level: tuple(f.line() for f in found if f.level == level) for level in _LEVELS}
+        return Plan(
+            preset=run.preset,
+            model=_words(self.model, run),
+            pictures=len(known.trained),
+            reg_pictures=len(known.reg),
+            held_out=sum(len(scanned.held_out) for scanned in self.scan.sets),
+            showings_per_epoch=shown,
+            batches_per_epoch=order.batches_per_epoch,
+            batches_per_step=batches_per_step(run),
+            steps=self.steps,
+            epochs=round(self.batches / order.batches_per_epoch, 2),
+            samples=round(self.batches * shown / len(batches)),
+            seen=self.seen,
+            regularisation=coverage(order, self.batches) if known.reg else Coverage(0, 0, 0, 0),
+            buckets={row.size: row.pictures for row in rows},
+            bucket_rows=rows,
+            captions=captions((*known.trained, *known.reg), self.tokens, count=False),
+            parameters=self.size[0],
+            rates=rates,
+            rate_chart=tuple(rate_chart.lines(run, self.steps, list(rates.items()))),
+            file_bytes=self.size[1],
+            saves=known.saves,
+            memory_mib=round(max(self.memory.total, self.caching_mib)),
+            memory={name: round(mib, 1) for name, mib in memory.items()},
+            seconds=round(_FIXED_SECONDS + self.steps * self.flops / rate),
+            seconds_known=measured,
+            warnings=(*told, *lines["warning"]),
+            notes=lines["note"],
+            findings=tuple(found),
         )
-    return parts
 
 
-def _check_rates(run: Run) -> None:
-    """Refuses learning rates that the optimizer cannot have.
-
-    Raises:
-        UserError: Prodigy with two rates, or nothing to train.
-    """
-    rates = {part: run.optimizer.rate(part) for part in trained_parts(run)}
-    if run.optimizer.name == "prodigy" and len(set(rates.values())) > 1:
-        raise UserError(
-            f"prodigy needs one learning rate for all parts, not {rates}",
-            remedy="Leave optimizer.unet_lr and text_encoder_lr out.",
-        )
+_LEVELS = ("warning", "note")
+_NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
 
 
-def _check_groups(run: Run, chosen: Sequence[Choice]) -> None:
-    """Refuses rates by block or by factor with an optimizer that finds one rate itself.
-
-    Raises:
-        UserError: Prodigy with block rates or LoRA+.
-    """
-    if run.optimizer.name != "prodigy":
-        return
-    adapter = run.adapter
-    ratios = {1.0}
-    if isinstance(adapter, Paired):
-        ratios = {adapter.ratio(part) for part in trained_parts(run)}
-    if len({rate for _, _, rate in chosen}) > 1 or ratios != {1.0}:
-        raise UserError(
-            "prodigy finds one learning rate for everything: block rates and LoRA+ need another "
-            "optimizer",
-            where="adapter.blocks" if ratios == {1.0} else "adapter.lr_ratio",
-            remedy="Use optimizer.name = 'adamw', or leave them out.",
-        )
-
-
-def remember_speed(flops: float, seconds: float, precision: str) -> None:
-    """Keeps the measured speed of this machine for the next plan."""
-    if seconds > 0:
-        write_text(_speed_file(precision), json.dumps({"flops_per_second": flops / seconds}))
-
-
-def _known_speed(precision: str) -> float | None:
-    try:
-        return float(json.loads(_speed_file(precision).read_text())["flops_per_second"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _speed_file(precision: str) -> Path:
-    return cache_folder() / "speed" / f"{precision}-{os.cpu_count()}.json"
-
-
-def footing(run: Run, model: ModelFacts, order: Order) -> costs.Footing:
-    """Returns what the run's memory depends on besides its adapter."""
-    parts = trained_parts(run)
-    frozen = {part: shapes for part, shapes in model.shapes.items() if part != "vae"}
-    text = any(part in parts for part in frozen if part != "unet")
-    kept = [part for part in frozen if part == "unet" or text]
-    few = costs.QUANTISED_BYTES.get(run.model.quantize)
-    packed = [s for n, s in frozen["unet"].items() if few and costs.is_quantised(n, s)]
-    return costs.Footing(
-        table=tuple(model.slots()),
-        frozen_numbers=sum(math.prod(s) for part in kept for s in frozen[part].values()),
-        frozen_bytes=4 if run.train.precision == "fp32" else 2,
-        quantised_numbers=sum(map(math.prod, packed)),
-        quantised_bytes=few or 0.0,
-        optimizer=run.optimizer.name,
-        pixels=max(b.size[0] * b.size[1] * len(b.showings) for b in order.epoch(0)),
-        channels=model.channels,
-        levels=costs.levels_of(frozen["unet"]),
-        factor=model.latent_factor,
-        checkpointing=run.train.gradient_checkpointing,
-    )
-
-
-def trained_layers(
-    run: Run, adapter: AdapterSection, table: Iterable[layer_table.Slot], base: Path
-) -> list[layer_table.Choice]:
-    """Returns the layers of the trained parts that an adapter changes, each with its options.
-
-    Raises:
-        UserError: there are none.
-    """
-    parts = trained_parts(run)
-    found = [c for c in layer_table.choose(adapter, table, base) if c[0].part in parts]
-    if not found:
-        raise UserError(
-            f"the chosen layers are all outside of what is trained ({', '.join(parts)})",
-            where="adapter.targets",
-            remedy="Look at targets, and at unet and text_encoder in [train].",
-        )
-    return found
-
-
-def _costs(
-    run: Run, scan: folders.Scan, order: Order, model: ModelFacts, steps: int
-) -> tuple[dict[str, Any], float]:
-    """Returns the plan's counts and time, and the operations of one optimizer step."""
-    batches = order.epoch(0)
-    accumulation = batches_per_step(run)
-    latent_pixels = (
-        sum(len(b.showings) * b.size[0] * b.size[1] for b in batches) / model.latent_factor**2
-    )
-    forward = costs.forward_flops(model.shapes["unet"], 1000) / 1000 * latent_pixels / len(batches)
-    flops = forward * (3 if run.train.gradient_checkpointing else 2) * accumulation
-    known = _known_speed(run.train.precision)
-    speed = known or _GUESS_GFLOPS_PER_CORE * 1e9 * (os.cpu_count() or 1)
-    plan = {
-        "pictures": sum(not i.subset.is_reg for s in scan.sets for i in s.items),
-        "reg_pictures": sum(i.subset.is_reg for s in scan.sets for i in s.items),
-        "showings_per_epoch": sum(len(b.showings) for b in batches),
-        "batches_per_epoch": order.batches_per_epoch,
-        "steps": steps,
-        "epochs": round(steps * accumulation / order.batches_per_epoch, 2),
-        "buckets": _bucket_counts(order),
-        "seconds": round(_FIXED_SECONDS + steps * flops / speed),
-        "seconds_known": known is not None,
-    }
-    return plan, flops
-
-
-def _bucket_counts(order: Order) -> dict[str, int]:
-    """Returns how many pictures each bucket holds, widest first."""
-    counts: dict[str, int] = {}
-    for fits in order.fits:
-        for fit in fits:
-            name = f"{fit.width}x{fit.height}"
-            counts[name] = counts.get(name, 0) + 1
-    return dict(sorted(counts.items()))
+def _words(model: ModelFacts, run: Run) -> str:
+    predicts = "v-prediction" if model.is_v else "noise prediction"
+    few = "" if run.model.quantize == "none" else f", U-Net in {run.model.quantize}"
+    return f"{run.model.path} ({_NAMES[model.family]}, {predicts}, {run.train.precision}{few})"

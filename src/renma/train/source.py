@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from renma.config.dataset_toml import read_dataset_toml
 from renma.config.precision import resolved
 from renma.config.presets import laid_under
 from renma.core.errors import UserError
+from renma.train.pointing import pointed
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,15 @@ class Source:
     run: Run
     base: Path
     file: Path
+    assignments: tuple[str, ...] = ()
+
+    @contextmanager
+    def pointing(self) -> Iterator[None]:
+        """Says file and line of the option that a mistake inside the block names."""
+        try:
+            yield
+        except UserError as error:
+            raise pointed(error, self.file, self.assignments) from None
 
 
 def load(run: Path | None, dataset_config: Path | None, assignments: Iterable[str]) -> Source:
@@ -50,7 +61,7 @@ def load(run: Path | None, dataset_config: Path | None, assignments: Iterable[st
     _clear_levels(raw, assignments)
     checked = validate(Run, raw, file, assignments)
     settled = checked.model_copy(update={"train": resolved(checked.train)})
-    return Source(settled, file.resolve().parent, file)
+    return Source(settled, file.resolve().parent, file, assignments)
 
 
 def _clear_levels(raw: dict[str, Any], assignments: Iterable[str]) -> None:

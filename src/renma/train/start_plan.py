@@ -14,7 +14,7 @@ from renma.config import Run
 from renma.config.layer_table import Slot
 from renma.core.errors import UserError
 from renma.formats.safetensors import read_header
-from renma.train.oddities import given
+from renma.train.given import given
 
 Layers = dict[str, dict[str, tuple[int, ...]]]
 """Layer key to suffix to shape."""

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from renma.config import Run, load_run
 from renma.config.tasks import TrainOptions
 from renma.core.events import EventLog, Report, Silent
+from renma.train import launcher
 from renma.train.folder import RunFolder, choose, locked, with_places, write_run
 from renma.train.plan import batches_per_step, prepare
 from renma.train.processes import Processes
+from renma.train.retention import room_for, shortage
 from renma.train.signals import before_the_loop
 from renma.train.source import Source, load
 
@@ -31,6 +33,7 @@ def run(options: TrainOptions, report: Report) -> None:
         file = options.out / "run.toml"  # `--resume --out DIR` is all that a run needs to go on
     source = load(file, options.dataset_config, options.set)
     processes = Processes.of()
+    launcher.check()
     # a launcher that restarts dead processes means: go on
     resume = options.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if not processes.main:
@@ -44,6 +47,8 @@ def run(options: TrainOptions, report: Report) -> None:
         datasets = tuple(scanned.dataset for scanned in prepared.scan.sets)
         complete = with_places(settled, source.base, datasets)
         with _log(folder, complete, resume, options.allow_change, processes, report) as log:
+            if text := shortage(folder.path, room_for(complete, prepared.plan, folder)):
+                log.event("warned", text=text)
             from renma.train.work import train
 
             train(

@@ -12,12 +12,21 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
-from renma.compat.command_line import launched
 from renma.core.errors import UserError
 
 _SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where torchrun, Open MPI, MPICH and MVAPICH say how many processes there are."""
 _SEVERAL = 2
+_VALUED = frozenset(
+    {
+        "num_processes", "num_machines", "mixed_precision", "num_cpu_threads_per_process",
+        "gpu_ids", "main_process_port", "main_process_ip", "machine_rank", "config_file",
+        "dynamo_backend", "dynamo_mode", "nproc_per_node", "nnodes", "master_port", "master_addr",
+        "rdzv_backend", "rdzv_endpoint", "rdzv_conf", "node_rank", "rdzv_id", "log_dir", "tee",
+        "role",
+    }
+)  # fmt: skip
+"""Options of accelerate and torchrun that take a value."""
 
 
 def running_processes(environment: Mapping[str, str] = os.environ) -> int:
@@ -99,8 +108,26 @@ def check(
         f"{asked} processes were asked for, but {found} {'is' if found == 1 else 'are'} running",
         where="accelerate launch",
         remedy="Add --multi_gpu (on GPUs), or start torchrun --nproc-per-node "
-        f"{expected} -m renma.compat.train_network; --num_processes 1 trains alone.",
+        f"{expected} -m ... with the same module; --num_processes 1 trains alone.",
     )
+
+
+def launched(words: Sequence[str]) -> dict[str, str]:
+    """Returns options of a launcher: names with underscores, switches with the value ""."""
+    found: dict[str, str] = {}
+    place = 0
+    while place < len(words):
+        word = words[place]
+        place += 1
+        if not word.startswith("-"):
+            continue
+        name, sign, value = word.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if not sign and name in _VALUED and place < len(words):
+            value = words[place]
+            place += 1
+        found[name] = value
+    return found
 
 
 def _asked(words: list[str]) -> int | None:

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from renma.compat.launcher import check, expected_processes, running_processes, split
 from renma.core.errors import UserError
+from renma.train.launcher import check, expected_processes, running_processes, split
 
 PREPARED = {"ACCELERATE_USE_CPU": "False", "ACCELERATE_MIXED_PRECISION": "no"}
 ALONE = PREPARED | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -73,7 +73,7 @@ def test_accelerate_really_does_this(tmp_path):
     script = tmp_path / "show.py"
     script.write_text(
         "import os, sys\n"
-        "from renma.compat.launcher import expected_processes, running_processes\n"
+        "from renma.train.launcher import expected_processes, running_processes\n"
         "print(expected_processes(parent=[]), expected_processes(), running_processes())\n"
     )
     words = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]

@@ -1,0 +1,15 @@
+"""The rules of the preflight, in the order in which their findings are shown."""
+
+from __future__ import annotations
+
+from renma.train.rules import adapter, captions, model, pictures, rates, saving, sizes
+
+ALL = (
+    *model.RULES,
+    *pictures.RULES,
+    *sizes.RULES,
+    *captions.RULES,
+    *adapter.RULES,
+    *rates.RULES,
+    *saving.RULES,
+)
