@@ -262,11 +262,6 @@ MATRIX = (
         + _in("train/test_processes", "test_batches_that_cannot_be_dealt_out_are_refused"),
     ),
     Promise(
-        "F35", "another number of processes", "A", "the same batches and noise; the same training",
-        _in("train/test_processes",
-            "test_two_processes_are_one_with_the_same_batches_and_the_number_may_change"),
-    ),
-    Promise(
         "F36", "the clock jumps", "A", "nothing trained or saved depends on it",
         _in("faults/test_surroundings", "test_a_clock_that_jumps_changes_nothing"),
     ),

@@ -21,16 +21,16 @@ VALUES = (
     "train.max_steps=6", "train.save_every_steps=2", "train.gradient_accumulation_steps=2",
 )  # fmt: skip
 OPTIMIZERS = {
-    "adamw": 1e-3, "adamw8bit": 1e-3, "lion": 1e-4, "prodigy": 1.0, "adafactor": 1e-3,
-    "dadaptadam": 1.0,
+    "adamw": "learning_rate=1e-3", "adamw8bit": "learning_rate=1e-3",
+    "lion": "learning_rate=1e-4", "prodigy": "learning_rate=1.0",
+    "adafactor": "learning_rate=1e-3,relative_step=false", "dadaptadam": "learning_rate=1.0",
 }  # fmt: skip
 SMOKE = (("adamw8bit", 0), ("prodigy", 1), ("adafactor", 2))
 TRIALS = 20
 
 
 def values_of(optimizer: str) -> tuple[str, ...]:
-    rate = f"optimizer={{name='{optimizer}',learning_rate={OPTIMIZERS[optimizer]}}}"
-    return (*VALUES, rate)
+    return (*VALUES, f"optimizer={{name='{optimizer}',{OPTIMIZERS[optimizer]}}}")
 
 
 def final(out: Path) -> bytes:

@@ -94,7 +94,7 @@ def test_before_the_loop_term_leaves_and_usr1_does_not():
     assert caught.value.code == 143
 
 
-@pytest.mark.parametrize("moment", range(2, 8))
+@pytest.mark.parametrize("moment", [2, 4, 6, 7])
 def test_term_during_a_save_lets_it_finish(forks, project: Path, moment: int):
     """Sent before each thing done to the files of the state of step 2."""
     straight = train(project, "a", "train.max_steps=3")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from renma.config.adapter import IA3, Full, GLora, LoHa, LoKr, Lora, LoraFA, Mora, Oft
 from renma.config.estimate import Shape, Shapes, tensors, trained
 from renma.config.layer_table import Choice, Slot, choose
-from renma.config.optimizer import Custom, Rates, sections
+from renma.config.optimizer import Custom, OptimizerConfig, Rates, sections
 
 _KEPT_OUTPUTS = 2.9
 """Bytes kept for backward in fp32, over those of all layers' outputs: 10,500 bytes a pixel were
@@ -27,9 +27,7 @@ fp32 always."""
 _RUNTIME_MIB = 520
 """torch, diffusers and transformers themselves."""
 OPTIMIZERS: dict[str, type[Rates]] = {
-    section.model_fields["name"].default: section
-    for section in sections()
-    if section is not Custom
+    section.model_fields["name"].default: section for section in sections() if section is not Custom
 }
 """Name of an optimizer to its options."""
 _ZERO = {"up", "up_2", "w2", "w2_b", "weight", "diff", "diff_b", "a2", "b2", "blocks", "matrix"}
@@ -82,7 +80,7 @@ class Footing:
     table: tuple[Slot, ...]
     frozen_numbers: int
     frozen_bytes: int
-    optimizer: Rates
+    optimizer: OptimizerConfig
     pixels: int
     outputs: float
     levels: int
@@ -150,9 +148,7 @@ def state_bytes(optimizer: str | Rates, rows: Iterable[tuple[str, Shape]]) -> in
         rows: name (as :func:`renma.config.estimate.trained` gives it) and shape of each tensor.
     """
     section = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
-    return sum(
-        section.state_bytes(shape, name.rpartition(".")[2] in _ZERO) for name, shape in rows
-    )
+    return sum(section.state_bytes(shape, name.rpartition(".")[2] in _ZERO) for name, shape in rows)
 
 
 def _activations(chosen: list[Choice], footing: Footing) -> float:

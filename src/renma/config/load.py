@@ -65,7 +65,11 @@ def set_values(raw: Raw, assignments: Iterable[str]) -> Raw:
         name, sign, text = assignment.partition("=")
         where = f"--set {assignment}"
         if not sign or not name.strip():
-            raise UserError("is not of the form section.key=value", where=where)
+            raise UserError(
+                "is not of the form section.key=value",
+                where=where,
+                remedy="Such as --set adapter.rank=8.",
+            )
         *parents, last = name.strip().split(".")
         table = result
         for parent in parents:
@@ -136,7 +140,9 @@ def _translate(
         hint = _elsewhere(name, model) or _kohya(name, model) or did_you_mean(name, known)
         return UserError(f"unknown key '{key}'", where=where, remedy=hint or _list(known))
     if first["type"] == "missing":
-        return UserError(f"'{key}' is missing", where=where, remedy="It has no default.")
+        return UserError(
+            f"'{key}' is missing", where=where, remedy="Give it a value: it has no default."
+        )
     if first["type"].startswith("union_tag"):
         allowed = str(first.get("ctx", {}).get("expected_tags", "")).replace("'", "")
         tag = str(first.get("ctx", {}).get("tag", ""))
@@ -153,6 +159,15 @@ _NO = {
     "int_from_float": "is no whole number", "float_type": "is no number",
     "float_parsing": "is no number", "bool_type": "is neither true nor false",
     "string_type": "is no text", "tuple_type": "is no list", "dict_type": "is no table",
+    "string_pattern_mismatch": "has signs that cannot stand there",
+}  # fmt: skip
+
+
+_NUMBERS = frozenset(name for name, text in _NO.items() if text.endswith("number"))
+_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_REMEDIES = {
+    "bool_type": "Write true or false.",
+    "string_pattern_mismatch": "Use letters, digits, blanks, - and _.",
 }  # fmt: skip
 
 
@@ -170,6 +185,12 @@ def _complaint(key: str, error: ErrorDetails) -> str:
 def _nearest(error: ErrorDetails) -> str:
     """Returns how to write a value that nearly is one."""
     given = error["input"]
+    if error["type"] in _NUMBERS and isinstance(given, str) and _PLAIN.fullmatch(given.strip()):
+        return f"Write it without quotes: {given.strip()}."
+    if error["type"].startswith("int_") and isinstance(given, float):
+        return "Write it without a fraction."
+    if error["type"] in _REMEDIES:
+        return _REMEDIES[error["type"]]
     if error["type"] == "tuple_type" and isinstance(given, str | int | float):
         return f"Put it into brackets: [{json.dumps(given, ensure_ascii=False)}]."
     if error["type"] == "literal_error" and isinstance(given, str):
@@ -334,4 +355,6 @@ def _inside(folder: Path) -> str:
 def _toml_hint(path: Path) -> str:
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     windows = any("\\" in line and '"' in line for line in text.splitlines())
-    return "Write Windows paths in single quotes: 'E:\\train'." if windows else ""
+    if windows:
+        return "Write Windows paths in single quotes: 'E:\\train'."
+    return "Look there for a bracket or quote without its other half, or a text without quotes."

@@ -50,6 +50,9 @@ class TrainConfig(Section):
     """Save what resume needs at least this often, besides every checkpoint (0 = only there)."""
     max_bad_steps: int = opt(10, "expert", ge=1)
     """So many steps in a row with NaN or infinite loss end the run; single ones are skipped."""
+    pack_mib: int = opt(1024, "advanced", ge=0)
+    """Memory in MiB for copies of frozen convolution weights in the order that a processor (not a
+    GPU) wants them, which saves re-ordering them in every step; 0 = none."""
     threads: int = opt(0, "expert", ge=0)
     """Processor threads (0 = all); the same number gives the same file, bit by bit."""
     processes: int = opt(0, "advanced", ge=0)

@@ -37,7 +37,7 @@ class Encode(Protocol):
     """Turns prompts into a condition without sizes, as :meth:`Family.encode_text` does."""
 
     def __call__(
-        self, prompts: Sequence[str], *, chunks: int | None = None, weighted: bool | None = None
+        self, prompts: Sequence[str], /, *, chunks: int | None = None, weighted: bool | None = None
     ) -> Condition:
         """Returns the condition of prompts in order."""
         ...

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from renma.config import Run
 from renma.core.events import Report
 from renma.core.store import file_hash
+from renma.engine import lean
+from renma.engine.attention import set_attention
 from renma.engine.begin import apply_base_weights, begin
 from renma.engine.latents import Latents, maker_of
 from renma.engine.model import load_family
@@ -66,8 +69,23 @@ def assemble(
         _load(family, ENCODERS)
     network = begin(family, run.adapter, run.start, run.train.seed, parts, source.base, report)
     family.checkpoint_gradients(run.train.gradient_checkpointing)
+    _make_lean(family, run, report)
     network.attach()
     return Trainer(run, prepared, family, network, feed, text, processes)
+
+
+def _make_lean(family: Family, run: Run, report: Report) -> None:
+    """Has the frozen parts compute with less work and memory, see :mod:`renma.engine.lean`."""
+    unet = family.parts()["unet"]
+    set_attention(unet, run.model.attention)
+    report.line(
+        lean.apply(
+            unet, attention=run.model.attention == "auto", pack_mib=run.train.pack_mib
+        ).line()
+    )
+    for part in ENCODERS:
+        if part in family.parts():
+            lean.apply(family.parts()[part], attention=False)
 
 
 def _feed(

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from renma.config import Run
 from renma.data.captions import is_random, plain_caption, shown_caption
 from renma.data.item import Item
 from renma.data.notes import shown
 from renma.data.order import Order
-from renma.formats.clip_tokens import ClipTokens
 from renma.formats.model_facts import ModelFacts
+
+if TYPE_CHECKING:
+    from renma.formats.clip_tokens import ClipTokens
 
 
 class Tokens:
@@ -41,10 +44,12 @@ class Tokens:
 
     def words(self, text: str) -> list[str]:
         """Returns the pieces that a text is read as, `</w>` at the end of a word."""
-        return [self._clip.tokenizer.id_to_token(n) for n in self._clip.numbers(text)]
+        return [str(self._clip.tokenizer.id_to_token(n)) for n in self._clip.numbers(text)]
 
     @cached_property
     def _clip(self) -> ClipTokens:
+        from renma.formats.clip_tokens import ClipTokens  # most checks need no tokenizer
+
         folder = self._model.tokenizers["text_encoder"]
         return ClipTokens.of_folder(folder) if folder else ClipTokens.shipped()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from renma.config.tasks import CheckOptions
 from renma.core.events import Report
 from renma.train import plan_table
-from renma.train.caption_plan import Tokens, captions, first_epoch
+from renma.train.caption_plan import Said, Tokens, captions, first_epoch
 from renma.train.plan import Plan, Prepared, prepare
 from renma.train.source import Source, load
 
@@ -39,7 +41,7 @@ def table(plan: Plan) -> list[str]:
     return [*plan_table.lines(plan), *plan_table.note_lines(plan)]
 
 
-def _facts(source: Source, prepared: Prepared, options: CheckOptions) -> dict[str, object]:
+def _facts(source: Source, prepared: Prepared, options: CheckOptions) -> dict[str, Any]:
     """Returns the plan for programs; there captions are counted even where all of them fit."""
     tokens = Tokens(source.run, prepared.model)
     items = [item for scanned in prepared.scan.sets for item in scanned.items]
@@ -49,6 +51,6 @@ def _facts(source: Source, prepared: Prepared, options: CheckOptions) -> dict[st
     return facts
 
 
-def _said(source: Source, prepared: Prepared):
+def _said(source: Source, prepared: Prepared) -> Iterator[Said]:
     tokens = Tokens(source.run, prepared.model)
     return first_epoch(prepared.order, tokens, source.run.train.seed, prepared.plan.steps)

@@ -77,10 +77,16 @@ def choose(run_file: Path, out: Path | None, resume: bool) -> RunFolder:
         found = (p for p in beside.glob("runs/[0-9][0-9][0-9]") if begun(RunFolder(p)))
         last = max((int(p.name) for p in found), default=0)
         if resume and not last:
-            raise UserError("there is no run to resume", where=beside / "runs")
+            raise UserError(
+                "there is no run to resume",
+                where=beside / "runs",
+                remedy="Leave --resume out to begin one, or name its folder with --out.",
+            )
         return RunFolder(beside / "runs" / f"{last if resume else last + 1:03d}")
     if out.exists() and not out.is_dir():
-        raise UserError("is a file, not a folder", where=f"--out {out}")
+        raise UserError(
+            "is a file, not a folder", where=f"--out {out}", remedy="Choose another name."
+        )
     folder = RunFolder(out)
     if begun(folder) and not resume:
         raise UserError(
@@ -101,6 +107,8 @@ def with_places(run: Run, base: Path, datasets: tuple[Dataset, ...]) -> Run:
         sample = sample.model_copy(update={"prompts_file": str(base / sample.prompts_file)})
     if model.path != "mame":
         model = model.model_copy(update={"path": str(model.place(base).resolve())})
+    if vae := model.vae_place(base):
+        model = model.model_copy(update={"vae": str(vae.resolve())})
     start = run.start.model_copy(
         update={
             "weights": _placed(run.start.weights, base),

@@ -193,8 +193,9 @@ class Trainer:
             self.scaler.unscale_(self.optimizer)
         limit = self.run.train.max_grad_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.trained, limit)
-        told = torch.stack([loss, norm.to(loss)]).tolist()  # one wait for the device
-        result = StepResult(*told, names, torch.cat(times).tolist() if times else [], scale)
+        value, length = torch.stack([loss, norm.to(loss)]).tolist()  # one wait for the device
+        shown = torch.cat(times).tolist() if times else []
+        result = StepResult(value, length, names, shown, scale)
         if result.finite:
             self.optimizer.step()
             if longest := getattr(self.run.adapter, "max_norm", 0):
@@ -217,9 +218,10 @@ class Trainer:
         """Returns digests of what the run depends on beside its options."""
         model = {f"the base model's {part}": h for part, h in self.family.hashes.items()}
         start = self.run.start
-        begun = {
-            name: file_hash(Path(name)) for name in (start.weights, *start.base_weights) if name
-        }
+        named = {"start.weights": start.weights}
+        named |= {f"start.base_weights {i}": name for i, name in enumerate(start.base_weights)}
+        # by what they are for, not by where they lie: a project may be moved
+        begun = {role: file_hash(Path(name)) for role, name in named.items() if name}
         return {"pictures or captions": self.feed.fingerprint(), **model, **begun}
 
     def _draws(self, batch: Fed) -> Draws:

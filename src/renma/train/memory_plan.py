@@ -14,6 +14,7 @@ from typing import Any
 from renma.config import Run, costs
 from renma.config.adapter import AdapterSection
 from renma.config.estimate import ALGORITHMS, Shape, file_bytes, numbers, trained
+from renma.config.optimizer import Rates
 from renma.config.tasks import MemoryOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
@@ -120,8 +121,8 @@ def _row(
 
 def _states(stand: costs.Footing, tensors: list[tuple[str, Shape]]) -> dict[str, float]:
     """Returns MiB of state under each optimizer; the run's own with its own options."""
-    own = {stand.optimizer.name: stand.optimizer}
-    sections = {name: own.get(name, section()) for name, section in costs.OPTIMIZERS.items()} | own
+    own: dict[str, Rates] = {stand.optimizer.name: stand.optimizer}
+    sections: dict[str, Rates] = {name: make() for name, make in costs.OPTIMIZERS.items()} | own
     return {name: costs.state_bytes(each, tensors) / 2**20 for name, each in sections.items()}
 
 
@@ -177,7 +178,7 @@ def _notes(
     named = dict.fromkeys((stand.optimizer.name, *_COMMON))
     states = ", ".join(f"{name} {size(own.states[name])}" for name in named)
     notes = [
-        f"Optimizer {stand.optimizer.name}, frozen model in {run.train.precision}, adapters in fp32,",
+        f"Optimizer {stand.optimizer.name}, frozen model in {run.train.precision}, adapters fp32,",
         f"gradient checkpointing {checkpointing}, {stand.pixels:,} pixels in the largest batch.",
         f"State of {_name(own)} by optimizer: {states}.",
         "* Estimated from measurements on Stable Diffusion 1.5; all other columns are counted.",

@@ -132,7 +132,7 @@ def prepare(run: Run, base: Path) -> Prepared:
     Raises:
         UserError: anything that would stop the run later.
     """
-    parts = trained_parts(run)
+    trained_parts(run)  # refuses a run that trains nothing before a picture is opened
     prompts = read_prompts(run.sample, base)
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
@@ -144,8 +144,8 @@ def prepare(run: Run, base: Path) -> Prepared:
     slots = tuple(model.slots())
     chosen = trained_layers(run, run.adapter, slots, base)
     start_plan.check(run, base, slots)
-    problems(run, parts, total_steps(run, order), {rate for _, _, rate in chosen}).refuse()
     made = _Made(run, base, scan, order, model, chosen, footing(run, model, order, slots))
+    problems(run, made.parts, made.steps, {rate for _, _, rate in chosen}).refuse()
     known = Facts(
         run, base, scan, order, model, chosen, made.parts, made.steps, made.seen, prompts.prompts,
         replace(made.saves, previews=len(prompts.prompts) * len(run.sample.weights)),

@@ -136,11 +136,8 @@ def _run(plan: Plan) -> Iterator[tuple[str, str]]:
         if plan.seen.least == plan.seen.most
         else f"{plan.seen.least} to {plan.seen.most}"
     )
-    yield (
-        "the run",
-        f"{plan.steps:,} steps{each} ({plan.epochs:g} epochs), {plan.samples:,} pictures shown, "
-        f"each training picture {times} times",
-    )
+    shown = f"{plan.samples:,} pictures shown, each training picture {times} times"
+    yield "the run", f"{plan.steps:,} steps{each} ({plan.epochs:g} epochs), {shown}"
     yield "trained", f"{plan.parameters:,} numbers"
     yield "files", _files(plan.saves)
     if plan.saves.preview_steps and plan.saves.previews:

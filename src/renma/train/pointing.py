@@ -1,4 +1,4 @@
-"""Where the option stands that a mistake is about: its ``--set``, or file and line."""
+"""Where the option stands that a mistake is about, and what a wrong path was meant to be."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from renma.config.load import find_line
-from renma.core.errors import UserError
+from renma.core.errors import UserError, did_you_mean
 
-_OPTION = re.compile(r"[a-z]\w*(\.\w+)+(?= = |$)|[a-z]\w*(?= = )")
+_OPTION = re.compile(r"[a-z]\w*(\.\w+)+(?= = |: |$)|[a-z]\w*(?= = )")
 """``section.key``, or the bare ``key`` of a data set's folder with its value."""
+_NAMED = re.compile(r"\b(data|model|adapter|optimizer|schedule|objective|train|sample)\.\w+")
 
 
 def pointed(error: UserError, file: Path, assignments: tuple[str, ...] = ()) -> UserError:
@@ -20,19 +21,41 @@ def pointed(error: UserError, file: Path, assignments: tuple[str, ...] = ()) -> 
         file: run.toml or the data set file.
         assignments: what ``--set`` laid over it.
     """
-    match = _OPTION.match(str(error.where or ""))
-    if match is None or isinstance(error.where, Path):
+    named = _option(error)
+    if not named:
         return error
-    keys = match[0].split(".")
+    remedy = error.remedy or _meant(str(error.where or ""))
+    what = f"{error.where}: {error.what}" if error.where else error.what
     for assignment in reversed(assignments):
         name = assignment.partition("=")[0].strip()
-        if name == match[0] or match[0].startswith(f"{name}."):
-            return UserError(f"{error.where}: {error.what}", where=f"--set {name}", remedy=error.remedy)
-    line = _line(file, keys)
-    if not line:
-        return error
-    what = f"{error.where}: {error.what}"
-    return UserError(what, where=f"{file}:{line}", remedy=error.remedy)
+        if name == named or named.startswith(f"{name}."):
+            return UserError(what, where=f"--set {name}", remedy=remedy)
+    line = _line(file, named.split("."))
+    if line:
+        return UserError(what, where=f"{file}:{line}", remedy=remedy)
+    return UserError(error.what, where=error.where, remedy=remedy)
+
+
+def _option(error: UserError) -> str:
+    """Returns the option that a mistake names, or an empty text."""
+    if isinstance(error.where, Path):
+        return ""
+    match = _OPTION.match(str(error.where)) if error.where else _NAMED.search(error.what)
+    return match[0] if match else ""
+
+
+def _meant(where: str) -> str:
+    """Returns what to do about ``option = path`` where there is nothing at the path."""
+    _, sign, given = where.partition(" = ")
+    if not sign:
+        return ""
+    if any(not letter.isprintable() for letter in given):
+        return "Write Windows paths in single quotes: 'E:\\train'."
+    path = Path(given)
+    if path.exists() or not path.parent.is_dir():
+        return "Give the path as seen from the folder of the run file, or the whole path."
+    near = did_you_mean(path.name, (other.name for other in path.parent.iterdir()))
+    return near or f"There is no '{path.name}' in {path.parent}."
 
 
 def _line(file: Path, keys: list[str]) -> int:
@@ -46,5 +69,6 @@ def _line(file: Path, keys: list[str]) -> int:
 def _anywhere(file: Path, key: str) -> int:
     """Returns the only line that sets a key, in whatever table; 0 if there are several."""
     rows = file.read_text("utf-8-sig", errors="replace").splitlines()
-    found = [n for n, row in enumerate(rows, 1) if re.match(rf"\s*{re.escape(key)}\s*=", row)]
+    sets = re.compile(rf"[^#]*(?<![\w.]){re.escape(key)}\s*=")
+    found = [number for number, row in enumerate(rows, 1) if sets.match(row)]
     return found[0] if len(found) == 1 else 0

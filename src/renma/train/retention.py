@@ -7,13 +7,6 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from renma.config import Run
-from renma.train.folder import RunFolder
-
-if TYPE_CHECKING:
-    from renma.train.plan import Plan
 
 
 def surplus(numbers: Iterable[int], newest: int, keep: int) -> list[int]:
@@ -86,29 +79,6 @@ def room_needed(
     return (files + 1) * checkpoint + (keep_states + 1) * state
 
 
-def room_for(run: Run, plan: Plan, folder: RunFolder) -> int:
-    """Returns the bytes that a run will still write into its folder, states counted as AdamW's.
-
-    Args:
-        run: says when checkpoints come and how many stay.
-        plan: its length, and the size of a file.
-        folder: what lies there already needs no more room.
-    """
-    train = run.train
-    by_step = plan.steps // train.save_every_steps if train.save_every_steps else 0
-    by_epoch = int(plan.epochs) // train.save_every_epochs if train.save_every_epochs else 0
-    needed = room_needed(
-        checkpoint=plan.file_bytes,
-        checkpoints=by_step + by_epoch,
-        keep_checkpoints=train.keep_checkpoints * (bool(by_step) + bool(by_epoch)),
-        state=_STATE_BYTES * plan.parameters,
-        keep_states=train.keep_states,
-    )
-    places = [path for path in (folder.lora, folder.state) if path.is_dir()]
-    there = sum(path.stat().st_size for place in places for path in place.glob("*.safetensors"))
-    return max(0, needed - there)
-
-
 def shortage(folder: Path, needed: int) -> str:
     """Returns a warning if the disk of a folder has less room than needed, else an empty text.
 
@@ -129,8 +99,6 @@ def shortage(folder: Path, needed: int) -> str:
     )
 
 
-_STATE_BYTES = 12
-"""A trained number in fp32, and the two means that AdamW keeps of its gradient."""
 _NUMBERED = re.compile(r"(?P<row>.*-(?:step)?)(?P<number>\d{6,})\.safetensors")
 
 

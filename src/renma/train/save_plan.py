@@ -52,7 +52,8 @@ def saves(run: Run, order: Order, steps: int, base: Path, size: tuple[int, int])
     """
     train, name = run.train, run.output.name
     by_step = tuple(
-        (f"{name}-step{step:08d}.safetensors", step) for step in _steps(train.save_every_steps, steps)
+        (f"{name}-step{step:08d}.safetensors", step)
+        for step in _steps(train.save_every_steps, steps)
     )
     by_epoch = tuple(
         (f"{name}-{epoch:06d}.safetensors", step)

@@ -62,10 +62,10 @@ class Session:
                 self._tell(result, time.perf_counter() - began)
                 self._guard(result)
                 last = trainer.counters.step == trainer.steps
-                self._keep(last)
+                code = self._stop(stop)
+                self._keep(last, hurry=bool(code))
                 if stop.take_save() and not last:
                     self._attempt(self._save_state)
-                code = self._stop(stop)
                 if code and not last:
                     self._save_state()
                     step = trainer.counters.step
@@ -126,8 +126,13 @@ class Session:
                 remedy="Lower optimizer.learning_rate or use train.precision = 'fp32'.",
             )
 
-    def _keep(self, last: bool) -> None:
-        """Saves and draws what is due after this step; the state first, it is what resume needs."""
+    def _keep(self, last: bool, hurry: bool) -> None:
+        """Saves and draws what is due after this step; the state first, it is what resume needs.
+
+        Args:
+            last: whether the run is over.
+            hurry: whether somebody waits for the run to stop: nothing is drawn or measured.
+        """
         step, run = self.trainer.counters.step, self.trainer.run
         if not self.trainer.processes.main:
             return
@@ -146,6 +151,8 @@ class Session:
         if by_step and not last:
             name_of_step = f"{run.output.name}-step{step:08d}.safetensors"
             self._attempt(lambda: self._save_lora(name_of_step))
+        if hurry:
+            return
         if self.validation and (self._due_to_validate(step) or last):
             self._validate(self.validation)
         every = run.sample.every_epochs

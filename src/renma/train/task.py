@@ -16,7 +16,6 @@ from renma.train import launcher
 from renma.train.folder import RunFolder, choose, locked, with_places, write_run
 from renma.train.plan import batches_per_step, prepare
 from renma.train.processes import Processes
-from renma.train.retention import room_for, shortage
 from renma.train.signals import before_the_loop
 from renma.train.source import Source, load
 
@@ -47,8 +46,6 @@ def run(options: TrainOptions, report: Report) -> None:
         datasets = tuple(scanned.dataset for scanned in prepared.scan.sets)
         complete = with_places(settled, source.base, datasets)
         with _log(folder, complete, resume, options.allow_change, processes, report) as log:
-            if text := shortage(folder.path, room_for(complete, prepared.plan, folder)):
-                log.event("warned", text=text)
             from renma.train.work import train
 
             train(

@@ -10,10 +10,11 @@ from renma.config.data import Subset
 from renma.data.captions import plain_caption, tags
 from renma.data.item import Item
 from renma.data.notes import shown
-from renma.train.rules._base import Facts, Rule, Said, some
+from renma.train.rules._base import Facts, Rule, Said, counted, some
 
 _LEAST = 3
 """From fewer pictures nothing is concluded."""
+_ENDINGS = (".txt", ".caption", ".cap")
 _SIDES = re.compile(
     r"\b(left|right|asymmetric\w*|heterochromia|eyepatch|one eye covered|side ponytail"
     r"|one side up|single (?:glove|sleeve|shoe)|mole under (?:eye|mouth)|scar (?:on|across)"
@@ -31,8 +32,8 @@ def _too_long(facts: Facts) -> Iterator[Said]:
         more = next((n for n in (150, 225) if n > room and n >= numbers[worst.path]), 225)
         raised = f"Set model.max_tokens = {more}, or shorten them." if room < 225 else "Shorten it."
         yield Said(
-            f"{len(long)} captions are longer than the {room} tokens that are read; the longest, "
-            f"of {_name(worst)}, has {numbers[worst.path]}",
+            f"{counted(len(long), 'caption')} longer than the {room} tokens that are read; the "
+            f"longest, of {_name(worst)}, has {numbers[worst.path]}",
             raised,
             "model.max_tokens",
         )
@@ -67,6 +68,22 @@ def _no_words(facts: Facts) -> Iterator[Said]:
         )
 
 
+def _another_ending(facts: Facts) -> Iterator[Said]:
+    for subset, items in _by_subset(facts):
+        if subset.metadata_file or any(item.captioned for item in items):
+            continue  # the scan names single pictures without caption
+        for ending in _ENDINGS:
+            beside = sum(item.path.with_suffix(ending).exists() for item in items)
+            if ending != subset.caption_extension and beside and subset.class_tokens:
+                yield Said(
+                    f"{counted(beside, 'caption')} not read in {_place(subset)}: the files end in "
+                    f"{ending}, and caption_extension is {subset.caption_extension}; "
+                    f"'{subset.class_tokens}' is used for every picture",
+                    f"Set data.caption_extension = '{ending}'.",
+                    "data.caption_extension",
+                )
+
+
 def _trigger_missing(facts: Facts) -> Iterator[Said]:
     trigger = facts.run.output.trigger.strip()
     if not trigger:
@@ -92,8 +109,8 @@ def _trigger_in_reg(facts: Facts) -> Iterator[Said]:
     taught = [i for i in facts.reg if trigger and _says(plain_caption(i), trigger)]
     if taught:
         yield Said(
-            f"{len(taught)} regularisation pictures have the trigger word '{trigger}' in their "
-            f"captions: {some([_name(i) for i in taught])}",
+            f"the trigger word '{trigger}' in captions of "
+            f"{counted(len(taught), 'regularisation picture')}: {some([_name(i) for i in taught])}",
             "Leave it out there.",
             "data.reg_folder",
         )
@@ -129,7 +146,7 @@ def _all_tags_kept(facts: Facts) -> Iterator[Said]:
     for subset, items in _by_subset(facts):
         kept = subset.keep_tokens
         most = max(len(tags(plain_caption(i), subset.caption_separator)) for i in items)
-        if subset.shuffle_caption and kept and most and kept >= most:
+        if subset.shuffle_caption and kept > 1 and 0 < most <= kept:
             yield Said(
                 f"keep_tokens = {kept} keeps every tag of {_place(subset)} in its place, so "
                 "shuffle_caption has no effect",
@@ -140,7 +157,9 @@ def _all_tags_kept(facts: Facts) -> Iterator[Said]:
 
 def _idle_keep(facts: Facts) -> Iterator[Said]:
     for subset in _subsets(facts):
-        moves = subset.shuffle_caption or subset.caption_tag_dropout_rate or subset.token_warmup_step
+        moves = (
+            subset.shuffle_caption or subset.caption_tag_dropout_rate or subset.token_warmup_step
+        )
         if subset.keep_tokens and not moves:
             yield Said(
                 f"keep_tokens has no effect in {_place(subset)}: captions are not shuffled",
@@ -184,8 +203,8 @@ def _sides(facts: Facts) -> Iterator[Said]:
     if found:
         named = [f"{_name(item)} ({word})" for item, word in found]
         yield Said(
-            f"flip_aug mirrors {len(found)} pictures whose captions tell left from right or name "
-            f"what is not symmetric: {some(named)}",
+            f"flip_aug mirrors {counted(len(found), 'picture')} with words for a side, or for what "
+            f"is not symmetric: {some(named)}",
             "Set data.flip_aug = false, or take those words out.",
             "data.flip_aug",
         )
@@ -256,6 +275,13 @@ RULES = (
         "No training picture with a caption or class.",
         "Without words nothing can call the subject up later.",
         _no_words,
+    ),
+    Rule(
+        "another-ending",
+        "warning",
+        "Caption files with another ending than caption_extension.",
+        "sd-scripts looks for .caption by default, and most taggers write .txt.",
+        _another_ending,
     ),
     Rule(
         "trigger-missing",

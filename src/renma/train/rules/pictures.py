@@ -8,7 +8,7 @@ from renma.data.item import Item
 from renma.data.notes import shown
 from renma.data.summary import coverage
 from renma.train.picture_plan import enlargement
-from renma.train.rules._base import Facts, Rule, Said, some
+from renma.train.rules._base import Facts, Rule, Said, counted, some
 from renma.train.trained import batches_per_step
 
 _BLURRED = 1.5
@@ -28,7 +28,7 @@ def _doubles(facts: Facts) -> Iterator[Said]:
                     pairs.append(f"{_name(item)} = {_name(before)}")
             if pairs:
                 yield Said(
-                    f"{len(pairs)} pictures are in the data set twice: {some(pairs)}",
+                    f"{counted(len(pairs), 'picture')} twice in the data set: {some(pairs)}",
                     "Remove the copies, or show pictures more often by num_repeats.",
                 )
 
@@ -38,7 +38,8 @@ def _on_both_sides(facts: Facts) -> Iterator[Said]:
     both = [_name(item) for item in facts.reg if item.digest in trained]
     if both:
         yield Said(
-            f"{len(both)} regularisation pictures are training pictures too: {some(both)}",
+            f"{counted(len(both), 'picture')} on both sides, training and regularisation: "
+            f"{some(both)}",
             "Regularisation pictures show the class without the subject: take these out.",
             "data.reg_folder",
         )
@@ -50,8 +51,8 @@ def _transparent(facts: Facts) -> Iterator[Said]:
         colours = {i.subset.background for i in clear}
         colour = "white" if colours == {(255, 255, 255)} else "data.background"
         yield Said(
-            f"{len(clear)} pictures have an alpha channel; where they are transparent, {colour} "
-            f"is laid under: {some([_name(i) for i in clear])}",
+            f"{counted(len(clear), 'picture')} with an alpha channel: "
+            f"{some([_name(i) for i in clear])}; {colour} is laid under transparent parts",
             "data.alpha_mask = true keeps transparent parts out of the loss instead.",
             "data.alpha_mask",
         )
@@ -65,7 +66,7 @@ def _small(facts: Facts) -> Iterator[Said]:
     blurred = [f"{_name(item)} (x {factor:.1f})" for factor, item in grown if factor > _BLURRED]
     if blurred:
         yield Said(
-            f"{len(blurred)} pictures are much smaller than the size they are trained at: "
+            f"{counted(len(blurred), 'picture')} much smaller than the size to be trained at: "
             f"{some(blurred)}",
             "Use larger pictures, a smaller resolution, or data.bucket_no_upscale = true.",
             "data.resolution",
@@ -85,8 +86,8 @@ def _tiny_buckets(facts: Facts) -> Iterator[Said]:
             ]
     if small:
         yield Said(
-            f"{len(small)} pictures are trained at less than a quarter of the resolution, because "
-            f"bucket_no_upscale is true: {some(small)}",
+            f"{counted(len(small), 'picture')} trained at less than a quarter of the resolution, "
+            f"because bucket_no_upscale is true: {some(small)}",
             "Use larger pictures, or take them out.",
             "data.bucket_no_upscale",
         )
@@ -96,7 +97,8 @@ def _never_seen(facts: Facts) -> Iterator[Said]:
     never = facts.seen.never
     if never:
         yield Said(
-            f"{never} of {len(facts.trained)} pictures are never shown in {facts.steps} steps",
+            f"{never} of {counted(len(facts.trained), 'picture')} never shown in "
+            f"{counted(facts.steps, 'step')}",
             "Raise train.max_steps, or set train.max_epochs.",
             "train.max_steps",
         )
@@ -126,8 +128,8 @@ def _reg_left_out(facts: Facts) -> Iterator[Said]:
     found = coverage(facts.order, facts.steps * batches_per_step(facts.run))
     if found.never:
         yield Said(
-            f"{found.never} of {found.pictures} regularisation pictures are never shown in "
-            f"{facts.steps} steps",
+            f"{found.never} of {counted(found.pictures, 'regularisation picture')} never shown in "
+            f"{counted(facts.steps, 'step')}",
             "They take turns, one for each training picture shown: fewer would do.",
             "data.reg_folder",
         )
@@ -139,8 +141,8 @@ def _reg_repeated(facts: Facts) -> Iterator[Said]:
         reg = sum(i.subset.is_reg for i in scanned.items)
         if reg and shown_once > _MEMORISED * reg:
             yield Said(
-                f"{reg} regularisation pictures share {shown_once} showings an epoch: each is "
-                f"shown {shown_once / reg:.0f} times",
+                f"{shown_once} showings an epoch for {counted(reg, 'regularisation picture')}: "
+                f"{shown_once / reg:.0f} times each",
                 "Add more of them, or lower the repeats of the training pictures.",
                 "data.reg_folder",
             )

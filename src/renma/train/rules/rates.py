@@ -38,7 +38,7 @@ def _eager_text_encoder(facts: Facts) -> Iterator[Said]:
 def _objective_errors(facts: Facts) -> Iterator[Said]:
     errors, _ = objective_problems(facts.run.objective, facts.model.prediction or "epsilon")
     for problem in errors:
-        yield Said(problem.what, problem.remedy, problem.where)
+        yield Said(problem.what.removeprefix("= "), problem.remedy, problem.where)
 
 
 def _objective(facts: Facts) -> Iterator[Said]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from renma.train.retention import shortage
 from renma.train.given import given
-from renma.train.rules._base import Facts, Rule, Said
+from renma.train.retention import shortage
+from renma.train.rules._base import Facts, Rule, Said, counted
 
 _GIB = 2**30
 _MUCH = 10 * _GIB
@@ -18,7 +18,7 @@ def _two_lengths(facts: Facts) -> Iterator[Said]:
     train = facts.run.train
     if train.max_epochs is not None and "max_steps" in given(train):
         yield Said(
-            f"train.max_steps has no effect: max_epochs decides ({facts.steps} steps)",
+            f"train.max_steps has no effect: max_epochs decides ({counted(facts.steps, 'step')})",
             "Keep one of them.",
             "train.max_steps",
         )
@@ -28,14 +28,15 @@ def _never_saved(facts: Facts) -> Iterator[Said]:
     train = facts.run.train
     if train.save_every_steps > facts.steps:
         yield Said(
-            f"train.save_every_steps = {train.save_every_steps} never comes in {facts.steps} steps",
+            f"train.save_every_steps = {train.save_every_steps} never comes in "
+            f"{counted(facts.steps, 'step')}",
             "Lower it; the final file is written anyway.",
             "train.save_every_steps",
         )
     if train.save_every_epochs and len(facts.saves.files) == 1 and not train.save_every_steps:
         yield Said(
-            f"train.save_every_epochs = {train.save_every_epochs} never comes in {facts.steps} "
-            "steps",
+            f"train.save_every_epochs = {train.save_every_epochs} never comes in "
+            f"{counted(facts.steps, 'step')}",
             "Lower it; the final file is written anyway.",
             "train.save_every_epochs",
         )
@@ -92,7 +93,8 @@ def _previews(facts: Facts) -> Iterator[Said]:
         )
     if prompts and sample.every_steps > facts.steps and not sample.every_epochs:
         yield Said(
-            f"sample.every_steps = {sample.every_steps} never comes in {facts.steps} steps",
+            f"sample.every_steps = {sample.every_steps} never comes in "
+            f"{counted(facts.steps, 'step')}",
             "Lower it.",
             "sample.every_steps",
         )

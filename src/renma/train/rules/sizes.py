@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from renma.config.data import Dataset, DatasetOptions
 from renma.core.errors import UserError
 from renma.data.buckets import fit
-from renma.train.rules._base import Facts, Rule, Said
+from renma.data.notes import shown
+from renma.train.rules._base import Facts, Rule, Said, counted
 
 _SMALL, _LARGE = 0.6, 1.6
 """Sides relative to the model's own at which it draws badly."""
@@ -49,8 +50,8 @@ def _bucket_limit(facts: Facts) -> Iterator[Said]:
         if lost:
             needed = 2 * max(dataset.resolution)
             yield Said(
-                f"max_bucket_reso = {limit} makes {len(lost)} pictures smaller than the "
-                f"resolution asks for, such as {lost[0].path.name}",
+                f"max_bucket_reso = {limit} makes {counted(len(lost), 'picture')} smaller than the "
+                f"resolution asks for, such as {shown(lost[0].path.name)}",
                 f"Set data.max_bucket_reso = {needed}.",
                 "data.max_bucket_reso",
             )
