@@ -191,3 +191,32 @@ def test_total_is_near_the_measured_peak(project: Path, capsys):
     finished = json.loads(events[-1])
     assert finished["kind"] == "finished"
     assert 0.6 < planned["total_mib"] / finished["peak_memory_mib"] < 1.5
+
+
+@pytest.mark.parametrize("storage", ["fp8", "int8", "nf4", "fp4"])
+def test_few_bits_are_those_of_the_quantised_model(storage):
+    """E7: the same layers as the engine replaces, and as many bytes as its tensors have."""
+    from renma.config.model import ModelConfig
+    from renma.engine.model import load_family
+    from renma.engine.quantize import _Quantized
+
+    plain = load_family(ModelConfig(), device="cpu").parts()["unet"].state_dict()
+    unet = load_family(ModelConfig(quantize=storage), device="cpu").parts()["unet"]
+    planned = {n: costs.few_bits(n, tuple(t.shape), storage) for n, t in plain.items()}
+    replaced = {n: m for n, m in unet.named_modules() if isinstance(m, _Quantized)}
+    assert {f"{name}.weight" for name in replaced} == {n for n, size in planned.items() if size}
+    held = sum(layer.stored_bytes for layer in replaced.values())
+    assert sum(planned.values()) == pytest.approx(held, rel=0.03)
+
+
+def test_every_optimizer_is_in_the_table(project: Path, capsys):
+    """E3, A14: state in bytes for each trained number: 8 for AdamW, 2 for its 8-bit form, 4 for Lion."""
+    row = plan(capsys, str(project / "run.toml"), "--ranks", "256")["rows"][0]
+    each = {n: mib * 2**20 / row["parameters"] for n, mib in row["state_mib_by_optimizer"].items()}
+    assert each.keys() == set(costs.OPTIMIZERS)
+    assert each["adamw"] == pytest.approx(8, rel=0.01)
+    assert each["adamw8bit"] == pytest.approx(2, rel=0.1)
+    assert each["lion"] == pytest.approx(4, rel=0.01)
+    assert each["lion8bit"] == pytest.approx(1, rel=0.2)
+    assert each["adafactor"] < 0.2
+    assert 12 <= each["prodigy"] <= 16

@@ -158,7 +158,7 @@ def test_parts_that_have_done_their_work_leave_memory(
         known.clear()
         train(project, "b", "train.max_steps=1", *values)
         assert alive[1] == {"unet"}
-        assert not known
+        assert set(known) == {"unet"}
 
 
 # inside CLIP's layers: transformers checkpoints a layer's forward, its hooks stay outside
@@ -204,9 +204,9 @@ def _checked(project: Path, *values: str):
 def test_prodigy_refuses_rates_of_blocks_and_factors(project: Path):
     prodigy = ("optimizer={name='prodigy'}",)
     _checked(project, *prodigy)
-    with pytest.raises(UserError, match="adapter.lr_ratio: prodigy finds one"):
+    with pytest.raises(UserError, match="adapter.lr_ratio: prodigy estimates one"):
         _checked(project, *prodigy, "adapter.lr_ratio=16")
-    with pytest.raises(UserError, match="adapter.blocks: prodigy finds one"):
+    with pytest.raises(UserError, match="adapter.blocks: prodigy estimates one"):
         _checked(project, *prodigy, "adapter.blocks.mid_rates=0.5")
 
 

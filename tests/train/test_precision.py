@@ -19,7 +19,12 @@ FLAGS = "flags\t\t: fpu sse avx2 {} rdrand\n"
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [("avx512_bf16", "bf16"), ("amx_bf16 amx_tile", "bf16"), ("avx512f", "fp32"), ("xbf16x", "fp32")],
+    [
+        ("avx512_bf16", "bf16"),
+        ("amx_bf16 amx_tile", "bf16"),
+        ("avx512f", "fp32"),
+        ("xbf16x", "fp32"),
+    ],
 )
 def test_auto_is_what_the_processor_multiplies_in(tmp_path, monkeypatch, flags, expected):
     cpu = tmp_path / "cpuinfo"
@@ -79,5 +84,7 @@ def test_a_loss_scale_that_is_too_large_is_halved_and_costs_only_the_step(
     scales = [row["loss_scale"] for row in rows]
     assert rows[0]["loss"] is None
     assert scales[1] == scales[0] / 2
-    told = [row for row in read_events(project / "fp16" / "events.jsonl") if row["kind"] == "warned"]
+    told = [
+        row for row in read_events(project / "fp16" / "events.jsonl") if row["kind"] == "warned"
+    ]
     assert not any("was skipped" in row["text"] for row in told)

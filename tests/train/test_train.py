@@ -479,5 +479,5 @@ def test_epochs_inside_a_long_step_are_not_missed(project: Path):
 
 
 def test_prodigy_with_two_rates_is_refused(project: Path):
-    with pytest.raises(UserError, match="one learning rate for all parts"):
+    with pytest.raises(UserError, match="all parts need the same learning rate"):
         train(project, "a", "optimizer.name=prodigy", "optimizer.text_encoder_lr=0.5")

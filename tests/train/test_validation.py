@@ -28,9 +28,7 @@ def larger(project: Path) -> Path:
 
 
 def trained(project: Path, name: str, *values: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
-    task.run(
-        TrainOptions(run=project / "run.toml", set=values, out=project / name), Silent()
-    )
+    task.run(TrainOptions(run=project / "run.toml", set=values, out=project / name), Silent())
     rows = list(read_events(project / name / "events.jsonl"))
     return dict(safetensors.read_tensors(project / name / "lora" / "lora.safetensors")), rows
 

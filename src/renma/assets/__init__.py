@@ -1,4 +1,4 @@
-"""What ships inside renma: the model mame, its reader, sample pictures, Stable Diffusion's facts."""
+"""What ships inside renma: mame, its reader, sample pictures, presets, Stable Diffusion's facts."""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ from renma.config.optimizer import Custom, OptimizerConfig, Rates, sections
 _KEPT_OUTPUTS = 2.9
 """Bytes kept for backward in fp32, over those of all layers' outputs: 10,500 bytes a pixel were
 measured on SD 1.5 with LoRA on its transformer blocks."""
-_CHECKPOINTED = 0.55
+_CHECKPOINTED, _CHECKPOINTED_ON_GPU = 0.55, 0.3
+"""What is left of it with gradient checkpointing: measured on a CPU, where scratch memory of
+convolutions stays; a guess for GPUs."""
 _VAE_TENSORS = 5
 """First-level feature maps that encoding a picture holds at a time (a guess); the VAE computes in
 fp32 always."""
@@ -86,6 +88,8 @@ class Footing:
     levels: int
     factor: int
     checkpointing: bool
+    gpu: bool = False
+    """Whether it computes on one."""
     quantised_numbers: int = 0
     """How many of the frozen parameters are kept in few bits (model.quantize)."""
     quantised_bytes: float = 0.0
@@ -156,7 +160,8 @@ def _activations(chosen: list[Choice], footing: Footing) -> float:
     usual = sum(_input_bytes(slot, footing) for slot, _, _ in choose(Lora(), footing.table))
     base = footing.pixels / footing.factor**2 * footing.outputs * 4 * _KEPT_OUTPUTS
     total = max(base - usual, base / 4) + sum(_kept(slot, own, footing) for slot, own, _ in chosen)
-    share = _CHECKPOINTED if footing.checkpointing else 1
+    left = _CHECKPOINTED_ON_GPU if footing.gpu else _CHECKPOINTED
+    share = left if footing.checkpointing else 1
     return total * footing.frozen_bytes / 4 * share
 
 

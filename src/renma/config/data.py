@@ -163,7 +163,7 @@ class DataConfig(SubsetOptions, DatasetOptions):
     """An empty caption file stops the run, or means the empty caption."""
     max_pixels: int = opt(64_000_000, "expert", ge=1)
     """Pictures with more pixels than this are refused before they are decoded."""
-    vae_batch_size: int = opt(4, "expert", kohya="vae_batch_size", ge=1)
+    vae_batch_size: int = opt(1, "expert", kohya="vae_batch_size", ge=1)
     """Pictures that a GPU encodes at once; a CPU takes one at a time, so that equal runs are equal
     to the last bit."""
     latents_in_memory: int = opt(1024, "expert", ge=0)

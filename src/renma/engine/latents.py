@@ -13,38 +13,16 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from renma.core.errors import UserError
-from renma.core.store import Store, digest
+from renma.core.store import Store
 from renma.data.augment import Augment
-from renma.data.buckets import Fit
 from renma.data.item import Item
+from renma.data.latent_key import Wanted, maker_of
 from renma.data.pixels import Pixels, load_fitted
 from renma.families._base import Family
 from renma.formats import safetensors
 
-VERSION = 2
-"""Raise it when the same inputs would give other latents."""
 Progress = Callable[[int, int], None]
 _MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One picture as it is encoded, when all its showings look alike but for mirroring."""
-
-    item: Item
-    fit: Fit
-    flip: bool
-
-    def key(self, maker: str) -> str:
-        """Returns the digest of everything that determines the latents and their mask.
-
-        Args:
-            maker: what :func:`maker_of` returns for the VAE.
-        """
-        fit, subset = self.fit, self.item.subset
-        size = (fit.width, fit.height, *fit.resized, *fit.crop)
-        look = (*subset.background, subset.resize_interpolation, self.flip, self.item.mask_key)
-        return digest([VERSION, maker, self.item.digest, *size, *look])
 
 
 @dataclass(frozen=True)
@@ -66,17 +44,6 @@ class Entry:
         """How much memory it takes."""
         tensors = (self.mean, self.deviation, self.mask)
         return sum(t.numel() * t.element_size() for t in tensors if t is not None)
-
-
-def maker_of(vae_hash: str, family: str, device: str) -> str:
-    """Returns what latents depend on besides pictures: the VAE, its scale, where it computes.
-
-    Args:
-        vae_hash: SHA-256 of the VAE's weights; it computes in float32 always.
-        family: name of the model family, which decides the scale of latents.
-        device: ``cpu`` or ``cuda``.
-    """
-    return f"{vae_hash} {family} {device}"
 
 
 class Latents:

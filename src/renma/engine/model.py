@@ -47,8 +47,8 @@ def load_family(
         precision: ``fp32``, ``fp16`` or ``bf16``: precision of the frozen weights; the VAE's is
             always fp32.
         base: folder that relative paths start from.
-        skip: parts that are not read at all (vae, text_encoder, text_encoder_2), because what they
-            would compute is cached.
+        skip: parts that are not read, or only later: because what they would compute is cached,
+            or to have room for others first.
 
     Raises:
         UserError: no such model, one of another kind, or options that do not fit it.
@@ -60,8 +60,20 @@ def load_family(
     family = registry.load("renma.families", found.family).Family(
         found, model=model, device=pick_device(device), dtype=DTYPES[precision], skip=skip
     )
+    if "unet" not in skip:
+        _quantize(family, model)
+    return family
+
+
+def load_unet(family: Family, model: ModelConfig) -> None:
+    """Reads a U-Net that was left out at first, as the ``[model]`` section wants it."""
+    if "unet" not in family.parts():
+        family.load("unet")
+        _quantize(family, model)
+
+
+def _quantize(family: Family, model: ModelConfig) -> None:
     if model.quantize != "none":
         from renma.engine.quantize import quantize
 
         quantize(family.parts()["unet"], model.quantize)
-    return family

@@ -124,7 +124,7 @@ def draw_batches(
 ) -> Iterator[dict[int, Image.Image]]:
     """Yields pictures by index of their shot, as they are done; arguments as in :func:`draw`."""
     if batch_size is None:
-        batch_size = 8 if device_of(family.parts()["unet"]).type == "cpu" else 1
+        batch_size = 8 if family.device.type == "cpu" else 1
     # each job is one batch; where one does not fit, it and those after it are cut into halves
     jobs = [
         group[start : start + batch_size]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from renma.core.errors import UserError
 from renma.core.store import Store, digest
-from renma.engine.offload import device_of
 from renma.families._base import Family
 from renma.formats import safetensors
 
@@ -63,7 +62,7 @@ class TextCache:
     ) -> None:
         self.store = store or Store("text", ".safetensors")
         encoders = [family.hashes[part] for part in family.text_parts]
-        device = device_of(family.parts()["unet"]).type
+        device = family.device.type
         self._maker = digest([VERSION, family.name, *encoders, device, *made_by])
 
     def holds(self, words: Words) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import torch
 
 from renma.core.errors import UserError
-from renma.engine.offload import device_of
 from renma.engine.text_cache import Encoded, TextCache, Words
 from renma.families._base import Condition, Family
 
@@ -99,7 +98,7 @@ class TextStates:
                 self._remember(words, encoded)
         found = [self._held.get(words) or self._recent[words] for words in rows]
         self._trim()
-        device = device_of(self.family.parts()["unet"])
+        device = self.family.device
         pooled = [row.pooled for row in found if row.pooled is not None]
         return Condition(
             torch.stack([row.states for row in found]).to(device),
@@ -156,7 +155,7 @@ class TextStates:
 
     def _batch_size(self) -> int:
         # neighbours in a batch change the last bits on a CPU, where equal runs are promised
-        return 1 if device_of(self.family.parts()["unet"]).type == "cpu" else 8
+        return 1 if self.family.device.type == "cpu" else 8
 
     def _encode(self, group: Sequence[Words]) -> list[Encoded]:
         """Encodes texts that share chunks and weighting.

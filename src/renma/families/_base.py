@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from renma.config.layer_table import Slot
@@ -79,6 +80,8 @@ class Family(ABC):
     """Folder or file that the model came from."""
     scheduler_config: dict[str, Any]
     """The noise schedule, as diffusers writes it."""
+    device: torch.device
+    """Where it computes."""
     latent_factor: int
     """Pixels along one side of a latent."""
     native_size: int
@@ -140,7 +143,7 @@ class Family(ABC):
 
     @abstractmethod
     def load(self, part: str) -> None:
-        """Reads a part (vae, text_encoder, text_encoder_2) that was left out and is needed now.
+        """Reads a part that was left out and is needed now.
 
         One that is in memory, or that the family does not have, changes nothing.
         """

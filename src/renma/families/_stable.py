@@ -160,11 +160,13 @@ class StableDiffusion(_base.Family):
         return None
 
     def load(self, part: str) -> None:
-        """Reads the VAE or a text encoder that was left out; one in memory stays as it is."""
-        if part in self.parts() or part not in {"vae", *self.text_parts}:
+        """Reads a part that was left out; one in memory stays as it is."""
+        if part in self.parts() or part not in {"vae", "unet", *self.text_parts}:
             return
         if part == "vae":
             self.vae = _vae(self.facts, self.device)
+        elif part == "unet":
+            self.unet = _unet(self.facts, self.device, self.dtype)
         else:
             encoder = text_encoder(self.facts.parts[part], self.device, self.dtype)
             setattr(self, part, encoder)

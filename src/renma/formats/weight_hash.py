@@ -16,20 +16,35 @@ _SETTLED = 2.0
 def known_hash(path: Path) -> str:
     """Returns a file's SHA-256, remembered with its place, size and times of change."""
     seen = _identity(path)
-    note = cache_folder() / "hashes" / digest(seen)
-    try:
-        kept = note.read_text()
-    except OSError:
-        kept = ""
-    if len(kept) == 64:
+    if kept := _remembered(seen):
         return kept
     found = file_hash(path)
     if _identity(path) == seen and time.time() - path.stat().st_mtime > _SETTLED:
         try:
-            write_text(note, found)
+            write_text(_note(seen), found)
         except UserError:  # no place for caches: it is computed again next time
             return found
     return found
+
+
+def remembered_hash(path: Path) -> str:
+    """Returns a file's SHA-256 if it was computed before and the file is still the same, else ''.
+
+    It takes no time, whatever the file's size.
+    """
+    return _remembered(_identity(path))
+
+
+def _remembered(seen: tuple[object, ...]) -> str:
+    try:
+        kept = _note(seen).read_text()
+    except OSError:
+        return ""
+    return kept if len(kept) == 64 else ""
+
+
+def _note(seen: tuple[object, ...]) -> Path:
+    return cache_folder() / "hashes" / digest(seen)
 
 
 def _identity(path: Path) -> tuple[object, ...]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from renma.config import Run
 from renma.core.events import Report
 from renma.core.store import file_hash
@@ -14,7 +16,7 @@ from renma.engine import lean
 from renma.engine.attention import set_attention
 from renma.engine.begin import apply_base_weights, begin
 from renma.engine.latents import Latents, maker_of
-from renma.engine.model import load_family
+from renma.engine.model import load_family, load_unet
 from renma.engine.offload import park
 from renma.engine.text_cache import TextCache
 from renma.engine.text_states import TextStates
@@ -45,15 +47,18 @@ def assemble(
         UserError: a mistake that shows only now.
     """
     run = source.run
+    # pictures and texts are encoded before the U-Net takes its room on the device
+    first = ("vae", *ENCODERS, "unet")
     family = load_family(
         run.model,
         device=run.train.device,
         precision=run.train.precision,
         base=source.base,
-        skip=("vae", *ENCODERS),
+        skip=first,
     )
     if run.start.base_weights:
         _load(family, ENCODERS)
+        load_unet(family, run.model)
         apply_base_weights(family, run.start, source.base)
     feed = _feed(source, prepared, family, processes, report)
     if not (previews.shots or feed.needs_vae):
@@ -67,6 +72,9 @@ def assemble(
         text = _texts(source, feed, family, previews, processes, report)
     else:
         _load(family, ENCODERS)
+    if family.device.type == "cuda":
+        torch.cuda.empty_cache()  # what encoding took is free for the U-Net
+    load_unet(family, run.model)
     network = begin(family, run.adapter, run.start, run.train.seed, parts, source.base, report)
     family.checkpoint_gradients(run.train.gradient_checkpointing)
     _make_lean(family, run, report)
@@ -98,7 +106,7 @@ def _feed(
         _load(family, ("vae",))
         return family
 
-    device = next(family.parts()["unet"].parameters()).device.type
+    device = family.device.type
     latents = Latents(
         maker_of(family.hashes["vae"], family.name, device),
         with_vae,

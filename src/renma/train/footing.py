@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from renma.config import Run, costs
 from renma.config.layer_table import Slot
@@ -10,6 +11,8 @@ from renma.data.captions import variants
 from renma.data.order import Order
 from renma.formats.model_facts import ModelFacts
 from renma.train.trained import trained_parts
+
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def footing(run: Run, model: ModelFacts, order: Order, slots: tuple[Slot, ...]) -> costs.Footing:
@@ -37,7 +40,13 @@ def footing(run: Run, model: ModelFacts, order: Order, slots: tuple[Slot, ...]) 
         levels=costs.levels_of(unet),
         factor=model.latent_factor,
         checkpointing=run.train.gradient_checkpointing,
+        gpu=on_gpu(run),
     )
+
+
+def on_gpu(run: Run) -> bool:
+    """Says whether training will compute on a GPU, as far as that is known without torch."""
+    return run.train.device != "cpu" and _DRIVER.exists()
 
 
 def texts_kept(run: Run, order: Order) -> tuple[str, ...]:

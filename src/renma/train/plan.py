@@ -21,6 +21,7 @@ from renma.data.order import Order
 from renma.data.summary import Coverage, coverage, summarise
 from renma.formats.model_facts import ModelFacts, facts
 from renma.train import rate_chart, rules, start_plan
+from renma.train.cache_plan import Cached, cached
 from renma.train.caption_plan import Captions, Tokens, captions
 from renma.train.footing import footing
 from renma.train.picture_plan import Bucket, Seen, buckets, seen
@@ -58,6 +59,7 @@ class Plan:
         buckets: pictures of each size.
         bucket_rows: the same with batches and what is cropped away.
         captions: their lengths.
+        cached: latents that are in the cache already.
         parameters: trained numbers.
         rates: learning rate of each trained part.
         rate_chart: lines for people.
@@ -88,6 +90,7 @@ class Plan:
     buckets: dict[str, int]
     bucket_rows: tuple[Bucket, ...]
     captions: Captions
+    cached: Cached
     parameters: int
     rates: dict[str, float]
     rate_chart: tuple[str, ...]
@@ -212,7 +215,7 @@ class _Made:
 
     @property
     def gpu(self) -> bool:
-        return self.run.train.device != "cpu" and Path("/proc/driver/nvidia/version").exists()
+        return self.footing.gpu
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -275,6 +278,7 @@ class _Made:
             buckets={row.size: row.pictures for row in rows},
             bucket_rows=rows,
             captions=captions((*known.trained, *known.reg), self.tokens, count=False),
+            cached=cached(order, self.model, gpu=self.gpu),
             parameters=self.size[0],
             rates=rates,
             rate_chart=tuple(rate_chart.lines(run, self.steps, list(rates.items()))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from renma.train.cache_plan import Cached
 from renma.train.caption_plan import Captions, Said
 from renma.train.picture_plan import Bucket
 from renma.train.plan import Plan
@@ -75,6 +76,17 @@ def _pictures(plan: Plan) -> Iterator[tuple[str, str]]:
     if line := plan.regularisation.line():
         yield "", line
     yield "captions", _captions(plan.captions)
+    if line := _cached(plan.cached):
+        yield "latents", line
+
+
+def _cached(found: Cached) -> str:
+    told = []
+    if found.there:
+        told.append(f"{found.there} of {found.latents} are in the cache already")
+    if found.anew:
+        told.append(f"those of {found.anew} pictures are computed anew for every showing")
+    return ", ".join(told)
 
 
 def _captions(found: Captions) -> str:

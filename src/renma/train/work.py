@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 import renma
+from renma.config import Run
 from renma.config.prompts import prompts
 from renma.core.errors import UserError
 from renma.core.events import Report, read_events
 from renma.diffusion.schedule import NoiseSchedule
-from renma.engine.memory import peak_mib
+from renma.engine.memory import peak_mib, restart_peak
 from renma.formats import state as states
 from renma.train.assemble import assemble
 from renma.train.board import Board
@@ -62,6 +63,7 @@ def train(
     previews = _previews(source, folder, prepared)
     torch.set_num_threads(run.train.threads or torch.get_num_threads())
     trainer = assemble(source, prepared, previews, processes, report)
+    encoding = restart_peak()
     if unloadable := portability_of(trainer.network):
         report.event("warned", text=unloadable)
     if resume:
@@ -81,9 +83,7 @@ def train(
     finally:
         if board:
             board.close()
-    _finished(
-        folder, prepared, run.train.precision, began, f"{run.output.name}.safetensors", report
-    )
+    _finished(folder, prepared, run, began, encoding, report)
 
 
 def _previews(source: Source, folder: RunFolder, prepared: Prepared) -> Previews:
@@ -164,18 +164,21 @@ def _started(trainer: Trainer, prepared: Prepared, report: Report) -> None:
 
 
 def _finished(
-    folder: RunFolder, prepared: Prepared, precision: str, began: float, name: str, report: Report
-) -> None:
+    folder: RunFolder, prepared: Prepared, run: Run, began: float, encoding: float | None,
+    report: Report,
+) -> None:  # fmt: skip
+    name = f"{run.output.name}.safetensors"
     rows = list(read_events(folder.events))
     times = [row["seconds"] for row in rows if row["kind"] == "step"]
     # the first steps warm caches up; a run of fewer tells nothing about speed
     if len(times) > 10:
-        remember_speed(prepared.flops, statistics.median(times[3:]), precision)
+        remember_speed(prepared.flops, statistics.median(times[3:]), run.train.precision)
     report.event(
         "finished",
         steps=prepared.plan.steps,
         seconds=round(time.monotonic() - began + _earlier(rows), 1),
-        peak_memory_mib=peak_mib(),
+        peak_memory_mib=max(filter(None, (peak_mib(), encoding)), default=None),
+        **({"step_memory_mib": peak_mib()} if encoding else {}),
         path=str(Path("lora") / name),
     )
     report.line(f"the LoRA: {folder.lora / name}")

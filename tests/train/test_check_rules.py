@@ -1,0 +1,236 @@
+"""Every rule of the preflight finds what it is for, and nothing in a project without it (G2)."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from renma.config import load_run
+from renma.core.errors import UserError
+from renma.train import rules
+from renma.train.plan import Prepared, prepare
+
+ROOT = Path(__file__).parents[2]
+TRAIN, REG = "train/2_aa12 person", "reg/1_person"
+GOOD = ("train.max_steps=60", "output.trigger=aa12", "data.min_bucket_reso=32")
+"""Beside the project's own; without anything odd."""
+
+
+def checked(project: Path, *values: str) -> Prepared:
+    return prepare(load_run(project / "run.toml", [*GOOD, *values]), project)
+
+
+def found(project: Path, *values: str) -> set[str]:
+    return {finding.rule for finding in checked(project, *values).plan.findings}
+
+
+def resized(pattern: str, size: tuple[int, int], mode: str = "RGB") -> Callable[[Path], object]:
+    def change(project: Path) -> None:
+        for path in project.glob(pattern):
+            Image.open(path).convert(mode).resize(size).save(path)
+
+    return change
+
+
+def captions(text: str, folder: str = TRAIN) -> Callable[[Path], object]:
+    return lambda p: [path.write_text(text) for path in (p / folder).glob("*.txt")]
+
+
+def copied(source: str, target: str) -> Callable[[Path], object]:
+    return lambda p: shutil.copy(p / source, p / target)
+
+
+def nothing(project: Path) -> None:
+    """Changes nothing: the options alone are odd."""
+
+
+def fewer_reg(project: Path) -> None:
+    for name in ("black.png", "black.txt"):
+        (project / REG / name).unlink()
+
+
+def other_ending(project: Path) -> None:
+    for path in (project / TRAIN).glob("*.txt"):
+        path.rename(path.with_suffix(".caption"))
+
+
+def no_words(project: Path) -> None:
+    for path in (project / TRAIN).glob("*.txt"):
+        path.unlink()
+
+
+def lora_file(project: Path) -> None:
+    """A file with one layer of mame's own shape."""
+    import torch
+
+    from renma.formats import safetensors
+
+    slot = next(s for s in checked(project).footing.table if s.path.endswith("attn1.to_q"))
+    down, up = torch.zeros(2, slot.inputs), torch.zeros(slot.outputs, 2)
+    tensors = {f"{slot.name}.lora_down.weight": down, f"{slot.name}.lora_up.weight": up}
+    safetensors.save(project / "l.safetensors", tensors, {})
+
+
+SQUARE = resized(f"{TRAIN}/*.png", (64, 64))
+WITHOUT_REG = "data.reg_folder=''"
+CASES = {
+    "model-options": (nothing, ["model.prediction=v_prediction"]),
+    "slow-half": (nothing, ["train.precision=fp16", "train.device=cpu"]),
+    "needless-checkpointing": (nothing, ["train.gradient_checkpointing=true"]),
+    "quantised-toy": (nothing, ["model.quantize=nf4"]),
+    "quantised-merge": (lora_file, ["model.quantize=nf4", "start.base_weights=['l.safetensors']"]),
+    "clip-skip": (nothing, ["model.clip_skip=3"]),
+    "doubles": (copied(f"{TRAIN}/red.png", f"{TRAIN}/again.png"), []),
+    "on-both-sides": (copied(f"{TRAIN}/red.png", f"{REG}/again.png"), []),
+    "transparent": (resized(f"{TRAIN}/*.png", (64, 64), "RGBA"), []),
+    "small-pictures": (resized(f"{TRAIN}/*.png", (32, 32)), []),
+    "tiny-buckets": (resized(f"{TRAIN}/*.png", (32, 32)), ["data.resolution=128", "data.bucket_no_upscale=true"]),
+    "never-seen": (nothing, ["train.max_steps=1"]),
+    "rarely-seen": (nothing, ["train.max_steps=6"]),
+    "often-seen": (nothing, ["train.max_steps=9000"]),
+    "regularisation-left-out": (nothing, ["train.max_steps=1"]),
+    "regularisation-repeated": (lambda p: ((p / TRAIN).rename(p / "train/30_aa12 person"), fewer_reg(p)), []),
+    "batch-too-large": (nothing, ["data.batch_size=40"]),
+    "far-from-native": (None, []),
+    "bucket-limit": (resized(f"{TRAIN}/*.png", (256, 64)), ["data.max_bucket_reso=64"]),
+    "bucket-limits-idle": (nothing, ["data.enable_bucket=false"]),
+    "not-bucketed": (resized(f"{TRAIN}/*.png", (256, 64)), ["data.enable_bucket=false"]),
+    "long-captions": (captions("aa12, " + "long hair, " * 40), []),
+    "captions-dropped": (nothing, ["data.caption_dropout_every_n_epochs=1"]),
+    "no-words": (no_words, [f"data.datasets=[{{subsets=[{{image_dir='{TRAIN}'}}]}}]", "data.train_folder=''", WITHOUT_REG]),
+    "another-ending": (other_ending, []),
+    "trigger-missing": (lambda p: (p / TRAIN / "red.txt").write_text("smile, red"), []),
+    "trigger-in-regularisation": (captions("aa12, person", REG), []),
+    "trigger-is-a-word": (None, []),
+    "first-tag-moves": (nothing, ["data.keep_tokens=0"]),
+    "all-tags-kept": (nothing, ["data.keep_tokens=9"]),
+    "keep-tokens-idle": (nothing, ["data.shuffle_caption=false"]),
+    "class-tokens-idle": (nothing, [f"data.datasets=[{{subsets=[{{image_dir='{TRAIN}',class_tokens='cat'}}]}}]", "data.train_folder=''", WITHOUT_REG]),
+    "token-warm-up": (nothing, ["data.token_warmup_step=1000"]),
+    "mirrored-sides": (captions("aa12, right hand up"), ["data.flip_aug=true"]),
+    "changed-colours": (nothing, ["data.color_aug=true"]),
+    "strong-scale": (nothing, ["adapter.alpha=9"]),
+    "weak-scale": (nothing, ["adapter={rank=32,alpha=1}"]),
+    "rank-beyond-layers": (nothing, ["adapter={rank=300,alpha=300}"]),
+    "mostly-dropped": (nothing, ["adapter.dropout=0.9"]),
+    "adapter-idle": (nothing, ["adapter.dora_norm_gradient=true"]),
+    "convolutions-idle": (nothing, ["adapter.conv_rank=8"]),
+    "layers-idle": (nothing, ["adapter.blocks.mid_rates=0.5", "train.unet=false"]),
+    "file-decides": (lora_file, ["start.weights='l.safetensors'", "start.ranks_from_file=true"]),
+    "rates-and-schedule": (nothing, ["optimizer.learning_rate=0.5"]),
+    "eager-text-encoder": (None, []),
+    "objective": (nothing, ["objective.huber_c=0.5"]),
+    "prior-idle": (nothing, [WITHOUT_REG, "objective.prior_preservation=true"]),
+    "two-lengths": (nothing, ["train.max_epochs=9"]),
+    "never-saved": (nothing, ["train.save_every_steps=61"]),
+    "only-the-last": (nothing, ["train.save_every_steps=0", "train.max_steps=1200"]),
+    "saved-too-often": (nothing, ["train.save_every_steps=1", "train.max_steps=150"]),
+    "no-room": (None, []),
+    "previews-idle": (nothing, ["sample.every_steps=10"]),
+    "trigger-not-drawn": (nothing, ["sample.every_steps=10", "sample.prompts=['a cat']"]),
+    "nothing-held-out": (nothing, ["train.validate_every_steps=5"]),
+}  # fmt: skip
+REFUSED = {
+    "objective-impossible": ["objective.zero_terminal_snr=true"],
+    "pure-noise-sampler": ["model.prediction=v_prediction", "objective.zero_terminal_snr=true", "sample.prompts=['aa12 --ss heun']", "sample.every_steps=9"],
+}  # fmt: skip
+
+
+def test_every_rule_has_a_case_and_says_why():
+    ids = [rule.id for rule in rules.ALL]
+    assert len(ids) == len(set(ids)) >= 50
+    assert CASES.keys() | REFUSED.keys() == set(ids)
+    assert {rule.id for rule in rules.ALL if rule.level == "error"} == REFUSED.keys()
+    for rule in rules.ALL:
+        assert rule.about.endswith(".")
+        assert rule.reason.endswith(".")
+
+
+def test_a_good_project_is_not_called_odd(project: Path):
+    SQUARE(project)
+    assert found(project) == set()
+
+
+@pytest.mark.parametrize("rule", [rule for rule, (change, _) in CASES.items() if change])
+def test_found_where_it_is_and_not_elsewhere(project: Path, rule: str):
+    change, values = CASES[rule]
+    SQUARE(project)
+    assert rule not in found(project)
+    assert change is not None
+    change(project)
+    assert rule in found(project, *values)
+
+
+@pytest.mark.parametrize("rule", REFUSED)
+def test_refused(project: Path, rule: str):
+    """An error names the option first, so that its line in run.toml can be found."""
+    option = {
+        "objective-impossible": "objective.zero_terminal_snr",
+        "pure-noise-sampler": "sample.sampler",
+    }
+    with pytest.raises(UserError) as caught:
+        checked(project, *REFUSED[rule])
+    assert caught.value.where == option[rule]
+    assert caught.value.remedy
+
+
+def test_a_full_disk_is_told_before_the_start(project: Path, monkeypatch):
+    """F4: what is missing, in figures; a run that fits says nothing."""
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    room = checked(project).plan.saves.room
+    for free, told in ((room, False), (room - 2**20, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(2 * room, 0, free))
+        plan = checked(project).plan
+        assert any("1.0 MiB are missing" in text for text in plan.warnings) is told
+        assert plan.saves.free == free
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Headers of full-size models."""
+    spec = importlib.util.spec_from_file_location("_hollow", ROOT / "tools" / "hollow_model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("hollow")
+    return lambda kind: module.hollow_model(kind, folder / f"{kind}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "good"), [("sd1", 1024, (512, 640, 768)), ("sdxl", 512, (768, 1024))]
+)
+def test_full_models_at_sizes_they_were_not_made_for(project: Path, real, kind, bad, good):
+    """SDXL at 512 and SD 1.x at 1024; with the preset's own settings nothing else is odd."""
+    resized(f"{TRAIN}/*.png", (1024, 1024))(project)
+    resized(f"{REG}/*.png", (1024, 1024))(project)
+    preset = f"preset = '{'sdxl-24gb' if kind == 'sdxl' else 'sd15-8gb'}'\n"
+    data = '[data]\ntrain_folder="train"\nreg_folder="reg"\nshuffle_caption=true\nkeep_tokens=1\n'
+    (project / "run.toml").write_text(f"{preset}[model]\npath = '{real(kind)}'\n{data}")
+    from renma.train.source import load
+
+    def odd(*values: str) -> set[str]:
+        source = load(project / "run.toml", None, ["train.max_steps=240", *values])
+        plan = prepare(source.run, source.base).plan
+        return {finding.rule for finding in plan.findings}
+
+    for size in good:
+        assert odd(f"data.resolution={size}", "data.min_bucket_reso=256") == set()
+    assert "far-from-native" in odd(f"data.resolution={bad}", "data.min_bucket_reso=256")
+    assert "eager-text-encoder" in odd("optimizer.text_encoder_lr=1e-3")
+    assert "trigger-is-a-word" in odd("output.trigger=person")
+    assert "trigger-is-a-word" not in odd("output.trigger=aa12")
+    if kind == "sdxl":
+        resized(f"{TRAIN}/*.png", (832, 1216))(project)
+        assert "bucket-limit" in odd("data.max_bucket_reso=1024")
+        assert "bucket-limit" not in odd("data.max_bucket_reso=2048")
+        assert "model-options" in odd("model.clip_skip=2")
