@@ -7,9 +7,9 @@ Both train the same LoRA (192 layers of an SD 1.5 U-Net as kohya's, rank 4, Adam
 and cached text states, each in a process of its own. The processes take turns step by step, so that
 a busy machine disturbs both alike; what a step costs is its process' CPU seconds. Step memory is
 the peak of resident memory within a step above what lies there between steps (weights, optimizer,
-and renma's packed copies: ``rest_mib``), freed heap given back before. Ratios are renma / peer of
-the median; absolute numbers belong to a machine. ``--out`` keeps one cell for each size, precision
-and checkpointing; cells run one by one.
+and renma's packed copies: ``rest_mib``), taken in two steps of their own, freed heap given back
+before each. Ratios are renma / peer of the median; absolute numbers belong to a machine. ``--out``
+keeps one cell for each size, precision and checkpointing; cells run one by one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import IO, Any
 
 RANK = 4
 TOKENS = 77
-WARM_UP = 2
+WARM_UP, MEMORY_STEPS = 1, 2
 CELL = ("size", "precision", "checkpointing", "batch", "pack_mib")
 Step = Callable[[int], None]
 
@@ -67,7 +67,7 @@ def compete(arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """Lets both subjects step in turns; returns what each step cost, and first the size at rest."""
     subjects = {name: _start(name) for name in SUBJECTS}
     rows: dict[str, list[dict[str, float]]] = {name: [_answer(s)] for name, s in subjects.items()}
-    for index in range(arguments.steps + WARM_UP):
+    for index in range(WARM_UP + MEMORY_STEPS + arguments.steps):
         for name, subject in subjects.items():
             _pipe(subject.stdin).write(f"{index}\n")
             _pipe(subject.stdin).flush()
@@ -102,12 +102,15 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 def summary(
     rows: dict[str, list[dict[str, float]]], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Returns medians, best values and ratios; the steps of warm-up do not count."""
+    """Returns medians, best values and ratios; the first answer is the size at rest."""
     result: dict[str, Any] = {"model": arguments.model.name, "steps": arguments.steps}
     result |= {name: getattr(arguments, name) for name in CELL} | {"lean": not arguments.plain}
-    names = {"cpu_seconds": "seconds", "step_mib": "mib"}
-    for title, key in names.items():
-        counted = {n: [row[key] for row in found[1 + WARM_UP :]] for n, found in rows.items()}
+    timed, weighed = slice(1 + WARM_UP + MEMORY_STEPS, None), slice(1 + WARM_UP, None)
+    kinds = {"cpu_seconds": timed, "wall_seconds": timed, "step_mib": weighed}
+    for title, part in kinds.items():
+        counted = {
+            n: [row[title] for row in found[part] if title in row] for n, found in rows.items()
+        }
         middle = {n: round(statistics.median(values), 3) for n, values in counted.items()}
         least = {n: round(min(values), 3) for n, values in counted.items()}
         result[title] = {"median": middle, "least": least}
@@ -115,7 +118,9 @@ def summary(
             "median": round(middle["renma"] / middle["peer"], 3),
             "least": round(least["renma"] / least["peer"], 3),
         }
-    result["rest_mib"] = {name: round(found[-1]["rest_mib"], 1) for name, found in rows.items()}
+    result["rest_mib"] = {
+        name: round(max(row.get("rest_mib", 0) for row in found), 1) for name, found in rows.items()
+    }
     return result
 
 
@@ -133,12 +138,19 @@ def serve(step: Step) -> None:
     libc = ctypes.CDLL("libc.so.6")
     print(json.dumps({"rest_mib": resident("VmRSS")}), flush=True)
     for line in sys.stdin:
-        libc.malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-        rest, before = resident("VmRSS"), time.process_time()
-        step(int(line))
-        seconds = time.process_time() - before
-        cost = {"seconds": seconds, "mib": resident("VmHWM") - rest, "rest_mib": rest}
+        index = int(line)
+        weighing = WARM_UP <= index < WARM_UP + MEMORY_STEPS
+        if weighing:  # costs time, so it is done in other steps than those timed
+            libc.malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        rest, wall, cpu = resident("VmRSS"), time.perf_counter(), time.process_time()
+        step(index)
+        cost = {
+            "cpu_seconds": time.process_time() - cpu,
+            "wall_seconds": time.perf_counter() - wall,
+        }
+        if weighing:
+            cost = {"step_mib": resident("VmHWM") - rest, "rest_mib": rest}
         print(json.dumps({name: round(value, 4) for name, value in cost.items()}), flush=True)
 
 

@@ -17,18 +17,20 @@ PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 _LEVELS = {"error": "refused", "warning": "warning", "note": "note"}
 
 
+_HEAD = """\
+# What is looked at before every training
+
+Written by `python tools/rules.py`. `renma check` and `renma train` ask all of these rules before \
+a step is taken; `renma check --json` gives what they find with its reason and remedy. What each \
+answer reads like is shown in [mistakes.md](mistakes.md).
+
+An option that is misspelt, of the wrong type or out of its range, a missing file and a picture \
+that cannot be read are refused before any rule is asked."""
+
+
 def page() -> str:
     """Returns the page."""
-    told = [
-        "# What is looked at before every training",
-        "",
-        "Written by `python tools/rules.py`. `renma check` and `renma train` ask all of these rules "
-        "before a step is taken; `renma check --json` gives what they find with its reason and "
-        "remedy. What each answer reads like is shown in [mistakes.md](mistakes.md).",
-        "",
-        "An option that is misspelt, of the wrong type or out of its range, a missing file and a "
-        "picture that cannot be read are refused before any rule is asked.",
-    ]
+    told = [_HEAD]
     for room, found in groupby(rules.ALL, key=lambda rule: rule.look.__module__.rsplit(".", 1)[1]):
         told += ["", f"## {room.capitalize()}", "", "| rule | level | looks for | because |"]
         told += ["|---|---|---|---|", *map(_row, found)]

@@ -64,6 +64,7 @@ def test_options_arrive_with_their_types(call):
         "dataset_config": None,
         "out": "there",
         "resume": True,
+        "allow_change": [],
     }
 
 

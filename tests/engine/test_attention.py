@@ -18,6 +18,7 @@ from torch.nn import functional
 from renma.core.errors import UserError
 from renma.engine import attention, cpu_attention, lean
 from renma.engine.attention import set_attention
+from renma.engine.team import Team
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_output_and_gradients_in_float32(tokens, others, block, monkeypatch):
     expected = plain(*(t.double() for t in given))
     grad = torch.randn(expected.shape, generator=torch.Generator().manual_seed(9))
     wanted = torch.autograd.grad(expected, given, grad.double())
-    got = cpu_attention.attend(*given)
+    got = cpu_attention.attend(*given, Team())
     found = torch.autograd.grad(got, given, grad)
     for ours, exact in zip((got, *found), (expected, *wanted), strict=True):
         assert (ours - exact).norm() <= 3e-6 * exact.norm() + 1e-6
@@ -111,7 +112,7 @@ def test_no_worse_than_torchs_kernel_in_bfloat16():
         return functional.scaled_dot_product_attention(*turned).transpose(1, 2)
 
     errors = []
-    for function in (cpu_attention.attend, kernel):
+    for function in (lambda *t: cpu_attention.attend(*t, Team()), kernel):
         out = function(*given)
         found = [out, *torch.autograd.grad(out, given, grad)]
         errors.append([(f - w).norm() / w.norm() for f, w in zip(found, wanted, strict=True)])
@@ -126,7 +127,7 @@ def test_keeps_only_its_inputs():
     with torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: (kept.append(tensor.data_ptr()), tensor)[1], lambda tensor: tensor
     ):
-        cpu_attention.attend(*given)
+        cpu_attention.attend(*given, Team())
     assert kept == [tensor.data_ptr() for tensor in given]
 
 
@@ -151,3 +152,41 @@ def test_odd_layers_go_the_way_of_diffusers(monkeypatch):
         torch.testing.assert_close(layer(given, **words), expected, rtol=1e-4, atol=1e-5)
         cpu_attention.remove(layer)
         assert type(layer.processor) is AttnProcessor2_0
+
+
+def test_threads_change_no_bit_and_keep_their_number_to_themselves():
+    given = [heads(200, 16, torch.float32, seed) for seed in range(3)]
+    before, runs = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            team = Team()
+            out = cpu_attention.attend(*given, team)
+            runs.append([out, *torch.autograd.grad(out.sum(), given)])
+            assert torch.get_num_threads() == threads
+            assert copy.deepcopy(team)._pool is None
+    finally:
+        torch.set_num_threads(before)
+    for run in runs[1:]:
+        assert all(map(torch.equal, run, runs[0]))
+
+
+def test_team_shares_all_jobs_computes_alone_and_tells_of_failures():
+    before = torch.get_num_threads()
+    seen: list[tuple[int, int, bool]] = []
+
+    def work(job: int) -> None:
+        seen.append((job, torch.get_num_threads(), torch.is_grad_enabled()))
+        if job == 7:
+            raise ValueError("job 7")
+
+    try:
+        torch.set_num_threads(2)
+        team = Team()
+        team.do(work, range(5))
+        assert sorted(seen) == [(job, 1, False) for job in range(5)]
+        with pytest.raises(ValueError, match="job 7"):
+            team.do(work, [7])
+        assert torch.is_grad_enabled()
+    finally:
+        torch.set_num_threads(before)

@@ -226,7 +226,7 @@ def test_settings_that_differ(tmp_path: Path) -> None:
         "data.keep_tokens": ("2", "0"),
         "data.datasets[0].batch_size": ("2", "1"),
         "data.datasets[0].subsets[0].keep_tokens": ("3", "0"),
-        "data.datasets[0].subsets[0].image_dir": ("a", ""),
+        "data.datasets[0].subsets[0].image_dir": ("a", "none"),
         "optimizer.name": ("prodigy", "adamw"),
         "schedule.name": ("cosine_with_restarts", "constant"),
         "schedule.num_cycles": ("3", ""),

@@ -167,6 +167,14 @@ def test_found_where_it_is_and_not_elsewhere(project: Path, rule: str):
     assert rule in found(project, *values)
 
 
+def test_a_trigger_of_several_words_may_be_spread_over_tags(project: Path):
+    """`aa12, person` and `person, aa12` both say `aa12 person`; `aa123` does not."""
+    captions("smile, person, AA12")(project)
+    assert "trigger-missing" not in found(project, "output.trigger='aa12 person'")
+    captions("smile, person, aa123")(project)
+    assert "trigger-missing" in found(project, "output.trigger='aa12 person'")
+
+
 @pytest.mark.parametrize("rule", REFUSED)
 def test_refused(project: Path, rule: str):
     """An error names the option first, so that its line in run.toml can be found."""

@@ -205,7 +205,7 @@ def test_few_bits_are_those_of_the_quantised_model(storage):
     planned = {n: costs.few_bits(n, tuple(t.shape), storage) for n, t in plain.items()}
     replaced = {n: m for n, m in unet.named_modules() if isinstance(m, _Quantized)}
     assert {f"{name}.weight" for name in replaced} == {n for n, size in planned.items() if size}
-    held = sum(layer.stored_bytes for layer in replaced.values())
+    held = sum(layer.stored_bytes() for layer in replaced.values())
     assert sum(planned.values()) == pytest.approx(held, rel=0.03)
 
 

@@ -230,5 +230,5 @@ def test_a_changed_base_lora_is_noticed(project: Path, mame, tmp_path: Path):
         run=project / "run.toml", set=(*values[:1], "train.max_steps=3", values[2]),
         out=project / "out", resume=True,
     )  # fmt: skip
-    with pytest.raises(UserError, match=r"first\.safetensors changed since this run began"):
+    with pytest.raises(UserError, match=r"first\.safetensors\) changed since this run began"):
         task.run(again, Silent())

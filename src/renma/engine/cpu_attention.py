@@ -2,8 +2,8 @@
 
 softmax(q k^T / sqrt(d)) v. torch's own kernel for CPUs takes its products from MKL, in float32 even
 for bfloat16; see :mod:`renma.adapters._product`. Only q, k and v are kept: backward computes the
-attention weights again, in blocks that fit a cache. In bfloat16 the scores and their softmax are
-float32 and the products around them bfloat16.
+attention weights again, in blocks that fit a cache; each head is one thread's work. In bfloat16 the
+scores and their softmax are float32 and the products around them bfloat16.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from renma.adapters._product import knows
+from renma.engine.team import Team
 
 LEAST_SCORES = 2**16
 """Scores of one head below which torch's kernel is as fast."""
@@ -27,15 +28,16 @@ def pays(query: Tensor, key: Tensor) -> bool:
     return plain and knows(query) and query.shape[1] * key.shape[1] >= LEAST_SCORES
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, team: Team) -> Tensor:
     """Returns the attention's output, (batch, tokens, heads, width), with gradients.
 
     Args:
         query: (batch, tokens, heads, width).
         key: (batch, other tokens, heads, width).
         value: like ``key``.
+        team: its threads take a head each.
     """
-    return _Attention.apply(query, key, value)
+    return _Attention.apply(query, key, value, team)
 
 
 class _Attention(torch.autograd.Function):
@@ -43,30 +45,38 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, team: Team
     ) -> Tensor:
         """Returns (batch, tokens, heads, width)."""
         ctx.save_for_backward(query, key, value)
+        ctx.team = team
         out = torch.empty(query.shape, dtype=query.dtype)
-        for batch, head in _heads(query):
+
+        def mix(place: tuple[int, int]) -> None:
+            batch, head = place
             q, k, v = (t[batch, :, head] for t in (query, key, value))
             q, k = _scores_operands(q, k)
             across = v.t().contiguous()
             for rows in _blocks(q, k):
-                weights = torch.softmax(_product(q[rows], k), -1).to(v.dtype)
+                weights = _softmax_(_product(q[rows], k)).to(v.dtype)
                 out[batch, rows, head] = _product(weights, across)
+
+        team.do(mix, _heads(query))
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """Gradients to q, k and v."""
         query, key, value = ctx.saved_tensors
         to_q, to_k, to_v = (torch.empty(t.shape, dtype=t.dtype) for t in (query, key, value))
-        for batch, head in _heads(query):
-            at = (batch, slice(None), head)
+
+        def back(place: tuple[int, int]) -> None:
+            at = (place[0], slice(None), place[1])
             found = _head_backward(query[at], key[at], value[at], grads[0][at])
             to_q[at], to_k[at], to_v[at] = found
-        return to_q, to_k, to_v
+
+        ctx.team.do(back, _heads(query))
+        return to_q, to_k, to_v, None
 
 
 def _head_backward(
@@ -81,9 +91,8 @@ def _head_backward(
     to_q = torch.empty(q.shape)
     to_k, to_v = torch.zeros(k.shape[::-1]), torch.zeros(k.shape[::-1])
     for rows in _blocks(q, k):
-        weights = torch.softmax(_product(q[rows], k), -1)
-        to_weights = _product(wide_grad[rows], wide_value)
-        to_scores = torch._softmax_backward_data(to_weights, weights, -1, torch.float32).to(dtype)
+        weights = _softmax_(_product(q[rows], k))
+        to_scores = _softmax_back_(_product(wide_grad[rows], wide_value), weights).to(dtype)
         weights = weights.to(dtype)
         to_q[rows] = _product(to_scores, down)
         # transposed: oneDNN is twice as fast with the long axis as the output's last
@@ -97,6 +106,17 @@ def _scores_operands(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
     return query.float() * query.shape[-1] ** -0.5, key.float().contiguous()
 
 
+def _softmax_(scores: Tensor) -> Tensor:
+    """Returns the softmax of each row, written over the scores: a block stays in the cache."""
+    return torch.ops.aten._softmax.out(scores, -1, False, out=scores)
+
+
+def _softmax_back_(grad: Tensor, weights: Tensor) -> Tensor:
+    """Returns the gradient to the scores, written over the one to the weights."""
+    back = torch.ops.aten._softmax_backward_data.out
+    return back(grad, weights, -1, torch.float32, grad_input=grad)
+
+
 def _heads(query: Tensor) -> list[tuple[int, int]]:
     return [(b, h) for b in range(query.shape[0]) for h in range(query.shape[2])]
 
@@ -108,7 +128,7 @@ def _blocks(query: Tensor, key: Tensor) -> list[slice]:
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """Returns x W^T."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, None, "none", [], "")
 
 
 class Processor:
@@ -116,10 +136,11 @@ class Processor:
 
     Args:
         own: diffusers' processor, which still does what is not plain attention.
+        team: threads that all layers share.
     """
 
-    def __init__(self, own: Any) -> None:
-        self.own = own
+    def __init__(self, own: Any, team: Team) -> None:
+        self.own, self.team = own, team
 
     def __call__(
         self,
@@ -141,7 +162,7 @@ class Processor:
             for projected in (attn.to_q(hidden_states), attn.to_k(states), attn.to_v(states))
         )
         if pays(query, key):
-            mixed = attend(query, key, value)
+            mixed = attend(query, key, value, self.team)
         else:
             turned = (t.transpose(1, 2) for t in (query, key, value))
             mixed = nn.functional.scaled_dot_product_attention(*turned).transpose(1, 2)
@@ -165,8 +186,9 @@ def install(root: nn.Module) -> int:
         for module in root.modules()
         if isinstance(module, Attention) and type(module.processor) is AttnProcessor2_0
     ]
+    team = Team()
     for module in found:
-        module.processor = Processor(module.processor)  # pyright: ignore[reportAttributeAccessIssue]
+        module.processor = Processor(module.processor, team)  # pyright: ignore[reportAttributeAccessIssue]
     return len(found)
 
 

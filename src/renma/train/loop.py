@@ -219,9 +219,13 @@ class Trainer:
         model = {f"the base model's {part}": h for part, h in self.family.hashes.items()}
         start = self.run.start
         named = {"start.weights": start.weights}
-        named |= {f"start.base_weights {i}": name for i, name in enumerate(start.base_weights)}
-        # by what they are for, not by where they lie: a project may be moved
-        begun = {role: file_hash(Path(name)) for role, name in named.items() if name}
+        named |= {f"start.base_weights[{i}]": name for i, name in enumerate(start.base_weights)}
+        # by what they are for and called, not by where they lie: a project may be moved
+        begun = {
+            f"{role} ({Path(name).name})": file_hash(Path(name))
+            for role, name in named.items()
+            if name
+        }
         return {"pictures or captions": self.feed.fingerprint(), **model, **begun}
 
     def _draws(self, batch: Fed) -> Draws:

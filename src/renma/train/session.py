@@ -62,10 +62,10 @@ class Session:
                 self._tell(result, time.perf_counter() - began)
                 self._guard(result)
                 last = trainer.counters.step == trainer.steps
-                code = self._stop(stop)
-                self._keep(last, hurry=bool(code))
+                self._keep(last, hurry=stop.exit_code is not None)
                 if stop.take_save() and not last:
                     self._attempt(self._save_state)
+                code = self._stop(stop)
                 if code and not last:
                     self._save_state()
                     step = trainer.counters.step

@@ -42,7 +42,8 @@ def run(options: TrainOptions, report: Report) -> None:
         folder = processes.share(chosen)
         settled = _with_processes(source.run, folder, processes, resume)
         processes.check_share(batches_per_step(settled))
-        prepared = prepare(settled, source.base)
+        with source.pointing():
+            prepared = prepare(settled, source.base)
         datasets = tuple(scanned.dataset for scanned in prepared.scan.sets)
         complete = with_places(settled, source.base, datasets)
         with _log(folder, complete, resume, options.allow_change, processes, report) as log:

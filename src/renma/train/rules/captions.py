@@ -243,7 +243,11 @@ def _constant(items: list[Item], subset: Subset) -> list[str]:
 
 
 def _says(caption: str, trigger: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption, re.IGNORECASE) is not None
+    """Says whether a caption has all words of the trigger, in whatever order and tags."""
+    words = re.split(r"[\s,]+", trigger.strip(" ,"))
+    return all(
+        re.search(rf"(?<!\w){re.escape(word)}(?!\w)", caption, re.IGNORECASE) for word in words
+    )
 
 
 def _place(subset: Subset) -> str:
