@@ -136,6 +136,21 @@ def test_checkpointing_gives_the_same_gradients_bit_by_bit(mame, turned_on, name
         network.detach()
 
 
+def test_mixed_precision_is_that_of_the_plain_step(mame, no_thresholds):
+    """Under torch's autocast every piece leaves the choice of precisions to torch."""
+    network = network_on(mame, "lora on convolutions")
+    network.attach()
+    with torch.autocast("cpu", torch.bfloat16):
+        output, expected = gradients(mame, network)
+        done = lean.apply(mame.unet, pack_mib=1000)
+        got = gradients(mame, network)
+        done.remove()
+    network.detach()
+    assert got[0].dtype == output.dtype
+    assert difference(got[0].float(), output.float()) < 5e-3
+    assert difference(got[1], expected) < 1e-2
+
+
 def kept_bytes(family: Any, network: Network) -> int:
     """Bytes of storages that the forward pass keeps for backward, weights aside."""
     weights = {p.untyped_storage().data_ptr() for p in family.unet.parameters()}

@@ -12,10 +12,11 @@ from renma.core.errors import UserError
 from renma.core.store import file_hash
 from renma.data.caption_file import CaptionFiles, read_caption
 from renma.data.item import Item
+from renma.data.known_looks import KnownLooks
 from renma.data.masks import Masks
 from renma.data.metadata_file import described, read_entries
 from renma.data.notes import Notes, shown
-from renma.data.pictures import ENDINGS, inspect
+from renma.data.pictures import ENDINGS
 
 NUMBERED = re.compile(r"(\d+)_(.*)")
 
@@ -53,10 +54,11 @@ def read_items(subset: Subset, data: DataConfig, notes: Notes) -> list[Item]:
     folder = Path(subset.image_dir)
     masks = Masks(Path(subset.mask_dir)) if subset.mask_dir else None
     described_ones = _from_metadata if subset.metadata_file else _from_folder
+    looks = KnownLooks(folder, data.max_pixels)
     found = []
     for path, text in described_ones(subset, data, notes):
         try:
-            look = inspect(path, data.max_pixels)
+            look, content = looks.of(path)
         except UserError as error:
             if data.bad_pictures == "stop":
                 raise
@@ -73,13 +75,14 @@ def read_items(subset: Subset, data: DataConfig, notes: Notes) -> list[Item]:
                 caption=subset.class_tokens if text is None else text,
                 captioned=text is not None,
                 subset=subset,
-                digest=file_hash(path),
+                digest=content,
                 mask=mask,
                 mask_digest=file_hash(mask) if mask else "",
                 transparent=look.transparent,
             )
         )
     _note_missing(folder, subset, found, notes)
+    looks.save()
     return found
 
 

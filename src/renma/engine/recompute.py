@@ -67,8 +67,9 @@ def _gated(block: Any, hidden_states: Tensor) -> Tensor:
 
 def norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """Returns silu(norm(x)), keeping x alone; a trained or adapted norm runs as it always does."""
-    trained = norm.weight.requires_grad or norm.bias.requires_grad
-    if trained or hosted(norm) or not x.requires_grad:
+    trained = norm.weight.requires_grad or norm.bias.requires_grad or hosted(norm)
+    mixed = x.dtype != norm.weight.dtype or torch.is_autocast_enabled(x.device.type)
+    if trained or mixed or not x.requires_grad:
         return functional.silu(norm(x))
     return _NormSilu.apply(x, norm.weight, norm.bias, norm.num_groups, norm.eps)
 
