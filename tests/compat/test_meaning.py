@@ -277,6 +277,7 @@ def test_defaults_that_differ_are_written_out(draft):
         ("--network_module networks.loha", "'networks.loha' is not known"),
         ("--network_args conv_rank=4", "has no argument 'conv_rank'"),
         ("--network_args rank_dropot=4", "Did you mean 'rank_dropout'?"),
+        ("--network_args conv_rank=8", "Did you mean 'conv_dim'?"),
         ("--network_args conv_dim", "not of the form key=value"),
         ("--network_args conv_dim=many", "is no number"),
         ("--network_module networks.dylora --network_args conv_dim=8", "to be the same"),

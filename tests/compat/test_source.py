@@ -15,6 +15,10 @@ from renma.compat.translate import translate
 from renma.config import Run, load_run, validate
 from renma.core.errors import UserError
 
+BASE = (
+    "--pretrained_model_name_or_path mame --train_data_dir train --resolution 64 "
+    "--network_module networks.lora --learning_rate 1e-4 --output_name x"
+)
 CONFIG = """
 [model]
 pretrained_model_name_or_path = "mame"
@@ -133,7 +137,7 @@ def test_kinds_of_lora_in_the_gui(kind, algo, preset, home: Path):
 
 def test_texts_that_are_no_preset():
     for text, said in (
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[1]", "no LoRA preset"),
         ('{"a": 1}', "no LoRA preset"),
     ):
@@ -176,3 +180,14 @@ def test_import_mistakes_are_one_line_and_write_nothing(words, said, home: Path,
     assert err.count("\n") == 1
     assert said in err
     assert not (home / "new").exists()
+
+
+@pytest.mark.parametrize(("cycles", "told"), [("", 1), ("1", 1), ("3", 0)])
+def test_one_cycle_of_restarts_is_told(home: Path, capsys, cycles: str, told: int):
+    """E5: sd-scripts' default of one cycle never restarts."""
+    more = f" --lr_scheduler_num_cycles {cycles}" if cycles else ""
+    words = f"train_network.py {BASE} --lr_scheduler cosine_with_restarts{more}"
+    assert main(["import-kohya", words, "-o", "run.toml"]) == 0
+    said = "".join(capsys.readouterr())
+    assert said.count("is the plain cosine") == told
+    assert said.count("--lr_scheduler_num_cycles.") == told

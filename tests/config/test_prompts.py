@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from renma.config.prompts import Prompt, parse, plan_line, prompts, read
+from renma.config.prompts import Prompt, parse, prompts, read
 from renma.config.sample import SampleConfig, Sampler
 from renma.core.errors import UserError
 
 DEFAULTS = {"scale": 7.5, "steps": 20, "sampler": "ddim"}
-OWN = "1024x1024 (the model's own size)"
 KOHYA_SAMPLERS = [
     "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver",
     "dpmsolver++", "dpmsingle", "k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a",
@@ -235,22 +234,3 @@ def test_what_the_section_says_is_the_default_of_every_prompt(tmp_path: Path):
 def test_limits_of_weights_and_rescale(values: dict[str, object]):
     with pytest.raises(ValidationError):
         SampleConfig.model_validate(values)
-
-
-@pytest.mark.parametrize(
-    ("values", "line"),
-    [
-        ({"prompts": ("a",), "every_steps": 50},
-         f"previews every 50 steps: 1 at {OWN}"),
-        ({"prompts": ("a", "b", "c --w 512"), "every_steps": 1, "every_epochs": 1, "at_first": True},
-         f"previews before the first step and every epoch: 2 at {OWN}, 1 at 512x1024"),
-        ({"prompts": ("a --w 64 --h 64",), "at_first": True, "weights": (0.5, 1)},
-         "previews before the first step: 1 at 64x64, each at LoRA weights 0.5, 1"),
-        ({"prompts": ("a",)}, ""),
-        ({"every_steps": 3}, ""),
-    ],
-)  # fmt: skip
-def test_the_plan_says_how_large_previews_are(values: dict[str, object], line: str):
-    """sd-scripts draws 512x512 for SDXL too unless told; here the model's own size counts."""
-    section = SampleConfig.model_validate(values)
-    assert plan_line(prompts(section, Path()), section, 1024) == line

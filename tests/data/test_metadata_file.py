@@ -93,7 +93,7 @@ def test_an_entry_without_words_takes_the_class_and_is_told(pictures: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no metadata"),
+        ("{", "is not JSON"),
         ("[]", "must hold one object"),
         ('{"a": "x"}', "must hold one object"),
         ("{}", "names no pictures"),

@@ -48,6 +48,21 @@ def data_sets(draw):
 
 
 @settings(max_examples=60, deadline=None)
+@given(sets=st.lists(data_sets(), min_size=1, max_size=2), number=st.integers(0, 400))
+def test_batches_are_located_as_counting_them_one_by_one_does(sets, number):
+    """Regularisation pictures come round again, so that epochs far away need no counting."""
+    order, counted = Order(sets, 0), Order(sets, 0)
+    sizes = [len(counted.epoch(n)) for n in range(number // len(counted.epoch(0)) + 9)]
+    epoch, before = 0, 0
+    while before + sizes[epoch] <= number:
+        before += sizes[epoch]
+        epoch += 1
+    assert order.locate(number) == (epoch, number - before)
+    assert order.batches_in(epoch) == before
+    assert Order(sets, 0).batches_in(epoch) == before
+
+
+@settings(max_examples=60, deadline=None)
 @given(scanned=data_sets(), seed=st.integers(0, 99), epoch=st.integers(0, 5))
 def test_an_epoch_shows_every_picture_exactly_repeats_times(scanned, seed, epoch):
     order = Order([scanned], seed)

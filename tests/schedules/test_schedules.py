@@ -191,6 +191,13 @@ def test_restarts_need_their_number():
         ("torch.optim.lr_scheduler.ReduceLROnPlateau", {}, "cannot be foreseen"),
         ("transformers.optimization.GreedyLR", {}, "cannot be foreseen"),
         ("torch.optim.lr_scheduler.StepLR", {"size": 3}, "cannot be foreseen"),
+        ("torch.optim.lr_scheduler.StepLR", {"step_size": 0}, "ZeroDivisionError"),
+        ("torch.optim.lr_scheduler.OneCycleLR", {"max_lr": 1e-3, "total_steps": 2}, "cannot be"),
+        (
+            "torch.optim.lr_scheduler.SequentialLR",
+            {"schedulers": [], "milestones": [1]},
+            "cannot be",
+        ),
         ("torch.optim.lr_scheduler.StepLr", {}, "no scheduler class.*Did you mean 'StepLR'"),
         ("nosuch.Scheduler", {}, "cannot import 'nosuch'"),
     ],

@@ -85,10 +85,12 @@ CASES = {
     "needless-checkpointing": (nothing, ["train.gradient_checkpointing=true"]),
     "quantised-toy": (nothing, ["model.quantize=nf4"]),
     "quantised-merge": (lora_file, ["model.quantize=nf4", "start.base_weights=['l.safetensors']"]),
+    "vae-batch-idle": (nothing, ["data.vae_batch_size=4", "train.device=cpu"]),
     "clip-skip": (nothing, ["model.clip_skip=3"]),
     "doubles": (copied(f"{TRAIN}/red.png", f"{TRAIN}/again.png"), []),
     "on-both-sides": (copied(f"{TRAIN}/red.png", f"{REG}/again.png"), []),
     "transparent": (resized(f"{TRAIN}/*.png", (64, 64), "RGBA"), []),
+    "background-idle": (nothing, ["data.background=[0,0,0]"]),
     "small-pictures": (resized(f"{TRAIN}/*.png", (32, 32)), []),
     "tiny-buckets": (resized(f"{TRAIN}/*.png", (32, 32)), ["data.resolution=128", "data.bucket_no_upscale=true"]),
     "never-seen": (nothing, ["train.max_steps=1"]),
@@ -102,6 +104,9 @@ CASES = {
     "bucket-limits-idle": (nothing, ["data.enable_bucket=false"]),
     "not-bucketed": (resized(f"{TRAIN}/*.png", (256, 64)), ["data.enable_bucket=false"]),
     "long-captions": (captions("aa12, " + "long hair, " * 40), []),
+    "needless-room": (nothing, ["model.max_tokens=225"]),
+    "needless-weights": (nothing, ["model.weighted_captions=true"]),
+    "dropout-never-comes": (nothing, ["data.caption_dropout_every_n_epochs=61"]),
     "captions-dropped": (nothing, ["data.caption_dropout_every_n_epochs=1"]),
     "no-words": (no_words, [f"data.datasets=[{{subsets=[{{image_dir='{TRAIN}'}}]}}]", "data.train_folder=''", WITHOUT_REG]),
     "another-ending": (other_ending, []),
@@ -129,6 +134,8 @@ CASES = {
     "prior-idle": (nothing, [WITHOUT_REG, "objective.prior_preservation=true"]),
     "two-lengths": (nothing, ["train.max_epochs=9"]),
     "never-saved": (nothing, ["train.save_every_steps=61"]),
+    "nothing-to-keep": (nothing, ["train.keep_checkpoints=3", "train.save_every_steps=0"]),
+    "words-left-out": (nothing, ["output.metadata=none", "output.title=A cat", "output.tags=a, b"]),
     "only-the-last": (nothing, ["train.save_every_steps=0", "train.max_steps=1200"]),
     "saved-too-often": (nothing, ["train.save_every_steps=1", "train.max_steps=150"]),
     "no-room": (None, []),
@@ -165,6 +172,92 @@ def test_found_where_it_is_and_not_elsewhere(project: Path, rule: str):
     assert change is not None
     change(project)
     assert rule in found(project, *values)
+
+
+LONG = captions("aa12, " + "long hair, " * 40)
+CLEAR = resized(f"{TRAIN}/*.png", (64, 64), "RGBA")
+WITH_EFFECT = {
+    "needless-room": [
+        (LONG, ["model.max_tokens=225"]),
+        (nothing, ["model.max_tokens=75"]),
+        (nothing, ["model.max_tokens=225", "data.enable_wildcard=true"]),
+    ],
+    "needless-weights": [
+        (captions("aa12, (smile:1.2)"), ["model.weighted_captions=true"]),
+        (captions("aa12, person \\\\(girl\\\\)"), ["model.weighted_captions=true"]),
+        (nothing, ["model.weighted_captions=true", "data.caption_suffix='[blurry]'"]),
+    ],
+    "dropout-never-comes": [
+        (nothing, ["data.caption_dropout_every_n_epochs=5"]),
+        (nothing, ["data.caption_dropout_every_n_epochs=0"]),
+    ],
+    "background-idle": [
+        (CLEAR, ["data.background=[0,0,0]"]),
+        (nothing, ["data.background=[255,255,255]"]),
+    ],
+    "vae-batch-idle": [
+        (nothing, ["data.vae_batch_size=4", "train.device=auto"]),
+        (nothing, ["data.vae_batch_size=1", "train.device=cpu"]),
+    ],
+    "nothing-to-keep": [
+        (nothing, ["train.keep_checkpoints=3"]),
+        (nothing, ["train.keep_checkpoints=0", "train.save_every_steps=0"]),
+    ],
+    "words-left-out": [
+        (nothing, ["output.metadata=full", "output.author=me"]),
+        (nothing, ["output.metadata=minimal", "output.title=A cat"]),
+        (nothing, ["output.metadata=none", "output.author=''", "output.trigger=aa12"]),
+    ],
+    "previews-idle": [
+        (nothing, ["sample.steps=20", "sample.sampler=ddim", "sample.weights=[1.0]"]),
+        (nothing, ["sample.steps=4", "sample.prompts=['aa12']", "sample.every_steps=9"]),
+    ],
+}
+"""Cases with the options that a rule is about, which do have an effect or are what they are anyway."""
+
+
+@pytest.mark.parametrize("rule", WITH_EFFECT)
+def test_what_has_an_effect_gets_no_warning(project: Path, rule: str):
+    SQUARE(project)
+    pictures = {path: path.read_bytes() for path in project.rglob("2_aa12 person/*")}
+    for change, values in WITH_EFFECT[rule]:
+        change(project)
+        assert rule not in found(project, *values), values
+        for path, content in pictures.items():
+            path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "option", ["rescale=0.7", "sampler=euler", "steps=9", "scale=3", "weights=[0.5]"]
+)
+def test_how_to_draw_without_anything_to_draw(project: Path, option: str):
+    """An option without effect is named."""
+    SQUARE(project)
+    name = option.partition("=")[0]
+    (said,) = [
+        f for f in checked(project, f"sample.{option}").plan.findings if f.level == "warning"
+    ]
+    assert (said.rule, said.where) == ("previews-idle", f"sample.{name}")
+    assert said.message.startswith(f"sample.{name} has no effect")
+
+
+@pytest.mark.parametrize(("cycles", "told"), [(1, True), (2, False)])
+def test_one_cycle_is_no_restart(project: Path, cycles: int, told: bool):
+    values = [f"schedule={{name='cosine_with_restarts', num_cycles={cycles}}}"]
+    said = checked(project, *values).plan.warnings
+    assert any("is the plain cosine" in text for text in said) is told
+
+
+def test_the_epoch_that_drops_captions_comes_or_does_not(project: Path):
+    """Counted by what is shown: the last epoch that a run reaches is epoch n, or is not."""
+    order = checked(project).order
+    for every in (2, 3):
+        first = order.batches_in(every - 1)
+        for steps, told in ((first, True), (first + 1, False)):
+            values = [f"train.max_steps={steps}", f"data.caption_dropout_every_n_epochs={every}"]
+            assert ("dropout-never-comes" in found(project, *values)) is told
+            epoch = order.locate(steps - 1)[0]
+            assert ((epoch + 1) % every == 0) is not told
 
 
 def test_a_trigger_of_several_words_may_be_spread_over_tags(project: Path):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from renma import schedules
 from renma.config import Run, validate
 from renma.train import rate_chart
 
@@ -50,6 +51,36 @@ def test_warm_up_restarts_peak_and_end_are_told():
     rises = [i for i in range(1, len(heights)) if heights[i] > heights[i - 1] + 8]
     found = [400 * i / len(heights) for i in rises if i > 10]
     assert found == pytest.approx([160, 280], abs=7)  # a column is 6.5 steps
+
+
+@pytest.mark.parametrize("steps", [577, 5000, 99_999])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "cosine_with_restarts", "num_cycles": 4, "warmup_steps": "3%"},
+        {"name": "constant_with_warmup", "warmup_steps": 37},
+        {"name": "piecewise_constant", "step_rules": "0.2:123,1:200,0.1:400,0.9:550,0.01"},
+        {"name": "warmup_stable_decay", "warmup_steps": 400},
+    ],
+    ids=lambda schedule: schedule["name"],
+)
+def test_figures_of_long_runs_are_exact(steps: int, schedule: dict[str, object]):
+    """Few steps are looked at; peak, end and restarts are those of looking at each."""
+    factor = schedules.build(validate(Run, {"schedule": schedule}, "t").schedule, steps, 1e-4)
+    rates = [1e-4 * factor(step) for step in range(steps)]
+    peak = max(rates)
+    jumps = [n + 1 for n in range(2, steps) if rates[n] - rates[n - 1] > 0.5 * peak]
+    asked = []
+
+    def asking(*given):
+        return lambda step: asked.append(step) or factor(step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rate_chart.schedules, "build", asking)
+        head = "".join(chart(steps, [("unet", 1e-4)], schedule=schedule)[:3])
+    assert f"peak {peak:.3g} at step {rates.index(peak) + 1}, end {rates[-1]:.3g}" in head
+    assert ("restarts at " + ", ".join(map(str, jumps)) in head) if jumps else "restart" not in head
+    assert len(asked) < 2000
 
 
 def test_optimizers_that_find_the_scale_say_so():

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from renma.config import Run, dump
+from renma.config.tasks import TrainOptions
+from renma.core.events import Silent
+from renma.formats import safetensors
+from renma.train import task
 from renma.train.places import without_places
 
 HOME = "/home/someone/private"
@@ -50,3 +58,45 @@ def test_what_is_no_place_stays():
     run = Run.model_validate({"start": {"weights": "x.safetensors", "ranks_from_file": True}})
     assert without_places(run) == run
     assert without_places(Run()) == Run()
+
+
+def metadata(project: Path, *values: str) -> dict[str, str]:
+    """Returns what the file of a run of one step says."""
+    given = ("train.max_steps=1", "train.text_encoder=false", *values)
+    out = project / "out"
+    task.run(TrainOptions(run=project / "run.toml", set=given, out=out), Silent())
+    return dict(safetensors.read_header(out / "lora" / "lora.safetensors")[1])
+
+
+@pytest.mark.parametrize("kind", ["folders", "data sets", "metadata file"])
+def test_a_finished_file_holds_no_path(tmp_path: Path, kind: str):
+    """Whatever the pictures come from; row of `ss_datasets` in kohya's words."""
+    folder = tmp_path / "someone" / "1_cat"
+    (folder / "masks").mkdir(parents=True)
+    for name in ("a", "b"):
+        Image.new("RGB", (64, 64), "red").save(folder / f"{name}.png")
+        Image.new("L", (64, 64), 128).save(folder / "masks" / f"{name}.png")
+        (folder / f"{name}.txt").write_text("cat")
+    (tmp_path / "meta.json").write_text('{"a": {"tags": "cat"}, "b": {"tags": "dog"}}')
+    (tmp_path / "prompts.txt").write_text("a cat --w 64 --h 64 --s 1")
+    data = f"train_folder = '{folder.parent}'"
+    if kind != "folders":
+        more = f"metadata_file = '{tmp_path / 'meta.json'}'" if kind == "metadata file" else ""
+        data = (
+            "[[data.datasets]]\n[[data.datasets.subsets]]\n"
+            f"image_dir = '{folder}'\nmask_dir = '{folder / 'masks'}'\n{more}"
+        )
+    (tmp_path / "run.toml").write_text(
+        "[train]\nthreads = 1\nprecision = 'fp32'\ntensorboard = false\n"
+        f"[sample]\nprompts_file = '{tmp_path / 'prompts.txt'}'\n[data]\nresolution = 64\n{data}"
+    )
+    found = metadata(tmp_path)
+    assert not [key for key, value in found.items() if str(tmp_path) in value]
+    assert not [key for key, value in found.items() if str(Path.cwd()) in value]
+    (row,) = json.loads(found["ss_datasets"])
+    assert row["is_dreambooth"] == (kind != "metadata file")
+    (subset,) = row["subsets"]
+    assert subset["image_dir"] == "1_cat"
+    assert subset["img_count"] == 2
+    assert subset["mask_dir"] == ("" if kind == "folders" else "masks")
+    assert subset["metadata_file"] == ("meta.json" if kind == "metadata file" else "")

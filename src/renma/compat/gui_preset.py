@@ -6,7 +6,6 @@ keys of other tabs are passed over; keys that nobody knows are named, not refuse
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from renma.compat import arguments
 from renma.compat.draft import Given, Row
 from renma.compat.options import options
+from renma.core import json_file
 from renma.core.errors import UserError
 
 _RENAMED = {
@@ -76,10 +76,7 @@ def read(text: str, where: str) -> Given:
     Raises:
         UserError: it is no preset, or one of another trainer.
     """
-    try:
-        raw = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"is no JSON: {error}", where=where) from None
+    raw = json_file.parse(text, where)
     if not isinstance(raw, dict) or not {"LoRA_type", "network_dim"} & raw.keys():
         raise UserError(
             "is no LoRA preset of kohya_ss", where=where, remedy="LoRA_type is missing."
@@ -91,7 +88,7 @@ def read(text: str, where: str) -> Given:
     _course(raw, values, notes)
     _parts(raw, values)
     if more := str(raw.get("additional_parameters") or "").strip():
-        values |= arguments.read(shlex.split(more), sdxl, "additional_parameters")
+        values |= arguments.read(_words(more, where), sdxl, "additional_parameters")
     return Given(values, sdxl, notes=tuple(notes), prompts_written_out=True)
 
 

@@ -131,8 +131,14 @@ def _known(arguments: dict[str, str], module: str, known: frozenset[str]) -> Non
             raise UserError(
                 f"{module} has no argument '{name}'",
                 where="--network_args",
-                remedy=did_you_mean(name, known) or f"Known: {', '.join(sorted(known))}.",
+                remedy=_meant(name, known) or f"Known: {', '.join(sorted(known))}.",
             )
+
+
+def _meant(name: str, known: frozenset[str]) -> str:
+    """Returns the nearest argument: what our own name stands for, else the one spelt alike."""
+    theirs = [old for old, ours in _LYCORIS_NAMES.items() if ours == name and old in known]
+    return f"Did you mean '{theirs[0]}'?" if theirs else did_you_mean(name, known)
 
 
 def _kohya(draft: Draft, arguments: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from renma.compat import arguments, command_line, gui_preset
 from renma.compat.draft import Given
 from renma.config.load import find_line, read_toml
 from renma.core.errors import UserError
+from renma.core.place import is_there
 from renma.core.text_file import decode
 
 _DATASET_TABLES = frozenset({"general", "datasets"})
@@ -28,7 +29,7 @@ def read(text: str, here: Path) -> Given:
         UserError: it is none of them, or holds a mistake.
     """
     path = here / text if len(text) < 1024 and "\n" not in text else None
-    if path is None or not _exists(path):
+    if path is None or not is_there(path):
         if re.search(r"\s", text) or text.startswith("-"):
             return of_command(command_line.read(text), here)
         raise UserError("there is no such file", where=text, remedy="Or put a command in quotes.")
@@ -113,10 +114,3 @@ def _config(path: Path, sdxl: bool) -> dict[str, Any]:
 
 def _in(table: Any, name: str) -> bool:
     return isinstance(table, dict) and name in table
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # too long for a name
-        return False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Level = Literal["basic", "advanced", "expert"]
+_LONGEST = 255
+"""Letters of a name that file systems take at most."""
 
 
 class Section(BaseModel):
@@ -15,6 +18,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @field_validator("*")
+    @classmethod
+    def _possible_place(cls, value: Any) -> Any:
+        """Refuses what no disk and no file can hold, before something stumbles over it."""
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, str | Path) and "\0" in str(each):
+                raise ValueError("has a zero byte in it")
+            if isinstance(each, Path) and any(len(part) > _LONGEST for part in each.parts):
+                raise ValueError(f"has a name of more than {_LONGEST} letters")
+        return value
 
 
 def opt(default: Any, level: Level = "basic", kohya: str = "", **limits: Any) -> Any:

@@ -7,12 +7,12 @@ of sd-scripts refuses.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from renma.config.data import DataConfig, Dataset, DatasetOptions, Subset, SubsetOptions
 from renma.config.load import find_line, read_toml, validate
+from renma.core import json_file
 from renma.core.errors import UserError, did_you_mean
 from renma.core.text_file import decode
 
@@ -132,11 +132,10 @@ def _unknown(path: Path, place: list[Any], name: str, level: str) -> UserError:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        raw = json.loads(decode(path.read_bytes(), path)[0])
+        text = decode(path.read_bytes(), path)[0]
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=path) from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"is not valid JSON: {error}", where=path) from None
+    raw = json_file.parse(text, path)
     if not isinstance(raw, dict):
         raise UserError("holds no JSON object", where=path)
     return raw

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from renma.config._base import Section
 from renma.config.run import Run
 from renma.core.errors import UserError, did_you_mean
+from renma.core.place import is_there
 
 _ALIASES = {
     "locon": 'LoCon is algo = "lora" with targets.preset = "conv".',
@@ -34,7 +35,7 @@ def read_toml(path: Path) -> Raw:
     Raises:
         UserError: the file is missing, no text, or no TOML.
     """
-    if path.is_dir():
+    if is_there(path) and path.is_dir():
         raise UserError("is a folder, not a TOML file", where=path, remedy=_inside(path))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -49,6 +50,10 @@ def read_toml(path: Path) -> Raw:
     except tomllib.TOMLDecodeError as error:
         raise UserError(
             f"is not valid TOML: {error}", where=path, remedy=_toml_hint(path)
+        ) from None
+    except RecursionError:
+        raise UserError(
+            "is nested too deeply", where=path, remedy="A run has tables of tables only."
         ) from None
 
 
@@ -331,7 +336,7 @@ def _list(known: list[str]) -> str:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):  # the latter: thousands of brackets
         return text.strip()
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from renma import assets
 from renma.config._base import Section, opt
 from renma.core.errors import UserError
+from renma.core.place import is_there
 
 
 class ModelConfig(Section):
@@ -67,7 +68,9 @@ class ModelConfig(Section):
 
 def _existing(option: str, base: Path, path: str, remedy: str) -> Path:
     place = base / Path(path).expanduser()
-    if place.exists():
+    if is_there(place):
         return place
     what = "file" if place.suffix in {".safetensors", ".ckpt", ".pt"} else "folder or file"
-    raise UserError(f"there is no such {what}", where=f"model.{option} = {place}", remedy=remedy)
+    raise UserError(
+        f"there is no such {what}", where=f"model.{option} = {str(place)[:200]}", remedy=remedy
+    )

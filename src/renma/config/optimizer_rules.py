@@ -16,7 +16,12 @@ from renma.config.optimizer import (
     ProdigyPlusScheduleFree,
 )
 from renma.config.run import Run
-from renma.config.schedule import Constant, PiecewiseConstant, WarmupStableDecay
+from renma.config.schedule import (
+    Constant,
+    CosineWithRestarts,
+    PiecewiseConstant,
+    WarmupStableDecay,
+)
 from renma.core.errors import UserError
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
@@ -26,6 +31,10 @@ _KEYS = {
     "text_encoder": "text_encoder_lr",
     "text_encoder_2": "text_encoder_2_lr",
 }
+ONE_CYCLE = (
+    "schedule.num_cycles = 1 is the plain cosine: the rate falls once and never restarts. Set it "
+    "to 2 or more, or schedule.name = 'cosine'."
+)
 _LEAST_SHARE = 0.1
 """A warm-up or an estimate that takes more than this share of a run deserves a word."""
 
@@ -249,6 +258,8 @@ def _odd_schedule(run: Run, steps: int) -> Iterator[str]:
         yield f"schedule.warmup_steps: the warm-up takes all of the {steps} steps."
     if schedule.name == "constant_with_warmup" and not warmup:
         yield "schedule: constant_with_warmup without warmup_steps is constant."
+    if isinstance(schedule, CosineWithRestarts) and not _restarts(schedule):
+        yield ONE_CYCLE
     if isinstance(schedule, WarmupStableDecay) and warmup < steps < warmup + schedule.decay(steps):
         yield (
             f"schedule.decay_steps: warm-up and fall together are longer than the {steps} steps; "
@@ -258,6 +269,10 @@ def _odd_schedule(run: Run, steps: int) -> Iterator[str]:
         ends = [int(part.split(":")[1]) for part in schedule.step_rules.split(",")[:-1]]
         if late := [end for end in ends if end >= steps]:
             yield f"schedule.step_rules: step {late[0]} never comes in {steps} steps."
+
+
+def _restarts(schedule: object) -> bool:
+    return isinstance(schedule, CosineWithRestarts) and schedule.num_cycles > 1
 
 
 def _warmup(run: Run, steps: int) -> int:
@@ -293,7 +308,7 @@ def _estimates(run: Run, steps: int) -> Iterator[str]:
             f"schedule.warmup_steps: {optimizer.name} raises its step size by itself; a warm-up of "
             f"{warmup} of {steps} steps holds the estimate back."
         )
-    if optimizer.traits.one_rate and run.schedule.name == "cosine_with_restarts":
+    if optimizer.traits.one_rate and _restarts(run.schedule):
         yield f"schedule: restarts confuse {optimizer.name}'s estimate; cosine is safe."
     if isinstance(optimizer, ProdigyPlusScheduleFree) and run.train.max_grad_norm:
         yield (

@@ -7,12 +7,10 @@ An option begins at a blank and two dashes; nothing before the first one is ever
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +20,7 @@ from pydantic import Field
 from renma.config._base import Section
 from renma.config.load import validate
 from renma.config.sample import SampleConfig, Sampler
-from renma.core import text_file
+from renma.core import json_file, text_file
 from renma.core.errors import UserError, did_you_mean
 
 OPTIONS = {
@@ -150,31 +148,6 @@ def read_file(
     return found
 
 
-def plan_line(found: Sequence[Prompt], sample: SampleConfig, native: int) -> str:
-    """Returns what a run's previews will be, in one line; empty where there are none.
-
-    Args:
-        found: the prompts.
-        sample: the ``[sample]`` section.
-        native: the model's own picture size, one side in pixels.
-    """
-    times = ["before the first step"] if sample.at_first else []
-    if every := sample.every_epochs or sample.every_steps:
-        unit = "epoch" if sample.every_epochs else "step"
-        times.append(f"every {f'{every} {unit}s' if every > 1 else unit}")
-    if not found or not times:
-        return ""
-    sizes = Counter(f"{p.width or native}x{p.height or native}{_own(p)}" for p in found)
-    shown = ", ".join(f"{n} at {size}" for size, n in sizes.items())
-    weights = ", ".join(f"{weight:g}" for weight in sample.weights)
-    at = "" if sample.weights == (1.0,) else f", each at LoRA weights {weights}"
-    return f"previews {' and '.join(times)}: {shown}{at}"
-
-
-def _own(prompt: Prompt) -> str:
-    return "" if prompt.width or prompt.height else " (the model's own size)"
-
-
 def _lines(text: str, _: Path) -> list[str]:
     lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
     return [line for line in lines if line and not line.startswith("#")]
@@ -185,6 +158,8 @@ def _toml_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
         table = tomllib.loads(text).get("prompt")
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"is not valid TOML: {error}", where=path) from None
+    except RecursionError:
+        raise UserError("is nested too deeply", where=path) from None
     if not isinstance(table, dict):
         raise UserError("has no [prompt] table", where=path, remedy="Write [[prompt.subset]].")
     shared = {key: value for key, value in table.items() if key != "subset"}
@@ -198,10 +173,7 @@ def _toml_rows(text: str, path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _json_rows(text: str, path: Path) -> list[Any]:
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"is not JSON: {error}", where=path) from None
+    rows = json_file.parse(text, path)
     if not isinstance(rows, list):
         raise UserError("must be a list of prompts", where=path)
     return rows

@@ -12,7 +12,7 @@ from renma.config._base import Section, opt
 class TrainConfig(Section):
     """How long, how precise, what is kept."""
 
-    max_steps: int = opt(1600, kohya="max_train_steps", ge=1)
+    max_steps: int = opt(1600, kohya="max_train_steps", ge=1, le=10_000_000)
     """Optimizer steps of the whole run."""
     max_epochs: int | None = opt(None, kohya="max_train_epochs", ge=1, strict=True)
     """Epochs of the whole run; decides instead of `max_steps` when given."""
@@ -50,7 +50,7 @@ class TrainConfig(Section):
     """Save what resume needs at least this often, besides every checkpoint (0 = only there)."""
     max_bad_steps: int = opt(10, "expert", ge=1)
     """So many steps in a row with NaN or infinite loss end the run; single ones are skipped."""
-    pack_mib: int = opt(1024, "advanced", ge=0)
+    pack_mib: int = opt(0, "expert", ge=0)
     """Memory in MiB for copies of frozen convolution weights in the order that a processor (not a
     GPU) wants them, which saves re-ordering them in every step; 0 = none."""
     threads: int = opt(0, "expert", ge=0)

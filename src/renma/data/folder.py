@@ -9,6 +9,7 @@ from typing import Any
 
 from renma.config.data import DataConfig, Dataset, DatasetOptions, Subset, SubsetOptions
 from renma.core.errors import UserError
+from renma.core.place import is_there
 from renma.data.item import Item
 from renma.data.notes import Notes
 from renma.data.reading import NUMBERED, listing, picture_names, read_items
@@ -171,12 +172,13 @@ def _find(name: str, base: Path, key: str, *, file: bool = False) -> Path:
     given = Path(name).expanduser()
     tried = [base / given] if given.is_absolute() else [base / given, Path.cwd() / given]
     for path in tried:
+        if not is_there(path):
+            continue
         if path.is_file() if file else path.is_dir():
             # not resolve(): a linked folder keeps the name its owner gave it
             return Path(os.path.abspath(path))  # noqa: PTH100
-        if path.exists():
-            other = "folder" if file else "file"
-            raise UserError(f"is a {other}, not a {kind}", where=f"{key} = {path}")
+        other = "folder" if file else "file"
+        raise UserError(f"is a {other}, not a {kind}", where=f"{key} = {path}")
     also = f" (nor {tried[1]})" if len(tried) > 1 and tried[1] != tried[0] else ""
     raise UserError(f"there is no such {kind}{also}", where=f"{key} = {tried[0]}")
 

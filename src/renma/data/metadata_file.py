@@ -7,19 +7,22 @@ told otherwise, which its own loader cannot open; here the ending is searched fo
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from renma.config.data import Subset
+from renma.core import json_file
 from renma.core.errors import UserError
+from renma.core.place import is_there
 from renma.data.caption_file import caption_lines, decoded
 from renma.data.notes import Notes, shown
 from renma.data.pictures import ENDINGS
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_FORMS = 'JSON is {"a.png": {"caption": "a cat"}}; JSONL has "image_path" in each line.'
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def read_entries(subset: Subset, notes: Notes) -> list[Entry]:
         path = _picture(name, folder)
         if path is None:
             raise UserError(
-                f"names '{name}', which is not in {folder}",
+                f"names '{shown(name[:200])}', which is not in {shown(folder)}",
                 where=shown(file),
                 remedy="Set image_dir to the folder that its paths start from.",
             )
@@ -66,23 +69,27 @@ def read_metadata(file: Path, notes: Notes) -> dict[str, dict[str, Any]]:
         UserError: it is neither such JSON nor JSONL.
     """
     text = decoded(file, notes)
-    try:
-        if file.suffix.lower() == ".jsonl":
-            lines = [json.loads(line) for line in _LINE_END.split(text) if line.strip()]
-            rows = {line.pop("image_path"): line for line in lines}
-        else:
-            rows = json.loads(text)
-        whole = isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        problem = f"misses {error}" if isinstance(error, KeyError) else error
-        raise UserError(
-            f"is no metadata: {problem}",
-            where=shown(file),
-            remedy='JSON is {"a.png": {"caption": "a cat"}}; JSONL has "image_path" in each line.',
-        ) from None
-    if not whole:
-        raise UserError("must hold one object for each picture", where=shown(file))
+    if file.suffix.lower() == ".jsonl":
+        return dict(_named_rows(text, file))
+    rows = json_file.parse(text, shown(file), _FORMS)
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise UserError("must hold one object for each picture", where=shown(file), remedy=_FORMS)
     return rows
+
+
+def _named_rows(text: str, file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the rows of JSONL with the picture that each is about."""
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        if not line.strip():
+            continue
+        place = f"{shown(file)}:{number}"
+        row = json_file.parse(line, place, _FORMS)
+        if not isinstance(row, dict) or "image_path" not in row:
+            raise UserError("has no 'image_path'", where=place, remedy=_FORMS)
+        name = row.pop("image_path")
+        if not isinstance(name, str):
+            raise UserError(f"'image_path' = {name!r:.80} is no text", where=place, remedy=_FORMS)
+        yield name, row
 
 
 def described(entry: Entry, subset: Subset, notes: Notes) -> str | None:
@@ -118,15 +125,19 @@ def _picture(name: str, folder: Path) -> Path | None:
     """Returns the file that a name means: a path, with or without ending, here or moved."""
     plain = PurePosixPath(name.replace("\\", "/"))
     for candidate in dict.fromkeys((folder / name, folder / plain, folder / plain.name)):
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
         # a dot in the name may be no ending: `portrait.1`
         for ending in sorted(ENDINGS) if candidate.suffix.lower() not in ENDINGS else ():
             for spelled in (ending, ending.upper()):
                 path = candidate.with_name(candidate.name + spelled)
-                if path.is_file():
+                if _is_file(path):
                     return path
     return None
+
+
+def _is_file(path: Path) -> bool:
+    return is_there(path) and path.is_file()
 
 
 def _is_at(name: str, path: Path) -> bool:

@@ -8,6 +8,7 @@ epochs (the reference never uses those beyond the first that many).
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class Order:
         self.fits: tuple[tuple[Fit, ...], ...] = tuple(
             tuple(fitted(item, s.dataset) for item in s.items) for s in self.sets
         )
+        self._period = math.lcm(*map(self._turn, range(len(self.sets))))
         self._ends = [self._count(0)]  # running number of the first batch after each epoch
 
     @property
@@ -74,16 +76,18 @@ class Order:
 
     def batches_in(self, epochs: int) -> int:
         """Returns the batches of the first ``epochs`` epochs."""
-        while len(self._ends) < epochs:
-            self._ends.append(self._ends[-1] + self._count(len(self._ends)))
-        return self._ends[epochs - 1] if epochs else 0
+        turns, rest = divmod(epochs, self._period)
+        return (turns * self._counted(self._period) if turns else 0) + self._counted(rest)
 
     def locate(self, number: int) -> tuple[int, int]:
         """Returns (epoch, index in the epoch) of a batch's running number, both 0-based."""
-        while self._ends[-1] <= number:
-            self.batches_in(len(self._ends) + 1)
+        while self._ends[-1] <= number and len(self._ends) < self._period:
+            self._counted(len(self._ends) + 1)
+        turns = 0
+        if self._ends[-1] <= number:
+            turns, number = divmod(number, self._counted(self._period))
         epoch = bisect.bisect_right(self._ends, number)
-        return epoch, number - self.batches_in(epoch)
+        return turns * self._period + epoch, number - self._counted(epoch)
 
     def epoch(self, number: int) -> tuple[Batch, ...]:
         """Returns the shuffled batches of an epoch (0-based)."""
@@ -115,6 +119,17 @@ class Order:
 
     def _flip(self, epoch: int, position: int) -> bool:
         return keyed.rng(self.seed, "flip", epoch, position).random() < 0.5
+
+    def _turn(self, set_index: int) -> int:
+        """Returns after how many epochs a set shows the same regularisation pictures again."""
+        trained, regular = self._kinds(set_index)
+        return len(regular) // math.gcd(len(trained), len(regular)) if regular else 1
+
+    def _counted(self, epochs: int) -> int:
+        """Returns the batches of the first epochs, at most one period of them, by counting."""
+        while len(self._ends) < epochs:
+            self._ends.append(self._ends[-1] + self._count(len(self._ends)))
+        return self._ends[epochs - 1] if epochs else 0
 
     def _count(self, epoch: int) -> int:
         return sum(

@@ -10,7 +10,7 @@ from renma.config.data import Dataset, Subset
 from renma.core.errors import UserError
 from renma.data.augment import face_of, largest_angle
 from renma.data.buckets import fit
-from renma.data.item import Item
+from renma.data.item import Item, by_subset
 from renma.data.notes import Notes
 
 _CHOICE = re.compile(r"\{[^{}]*\|[^{}]*\}")
@@ -28,8 +28,9 @@ def note_without_effect(dataset: Dataset, items: Sequence[Item], notes: Notes) -
         notes.add("validation_seed has no effect: validation_split is 0.")
     if dataset.validation_split and len({item.digest for item in items if _trains(item)}) < 2:
         notes.add("validation_split has no effect: there is only one picture to train on.")
+    grouped = by_subset(items)
     for subset in dataset.subsets:
-        own = [item for item in items if item.subset == subset]
+        own = grouped.get(id(subset))
         if not own:
             continue
         place = Path(subset.metadata_file or subset.image_dir)

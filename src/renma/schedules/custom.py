@@ -16,6 +16,11 @@ from renma.config.schedule import CustomSchedule
 from renma.core.errors import UserError, did_you_mean
 
 _WHERE = "schedule.class_path"
+_MISUSE = (
+    TypeError, ValueError, AttributeError, ArithmeticError, LookupError, AssertionError,
+    RuntimeError,
+)  # fmt: skip
+"""What schedulers raise at arguments they do not accept, some only at a later step."""
 
 
 def factor(config: CustomSchedule, step: int, total: int, peak: float) -> float:
@@ -43,9 +48,9 @@ def _table(path: str, args: str, total: int, peak: float) -> tuple[float, ...]:
             for _ in range(total):
                 scheduler.step()
                 rates.append(dummy.param_groups[0]["lr"])
-    except (TypeError, ValueError, AttributeError) as error:
+    except _MISUSE as error:
         raise UserError(
-            f"'{path}' cannot be foreseen from the count of steps: {error}",
+            f"'{path}' cannot be foreseen from the count of steps: {type(error).__name__}: {error}",
             where=_WHERE,
             remedy="Check schedule.args; a scheduler that watches a loss cannot be used.",
         ) from None

@@ -6,6 +6,7 @@ Only what is needed is read: with latents and texts in the caches, neither VAE n
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -16,8 +17,9 @@ from renma.engine import lean
 from renma.engine.attention import set_attention
 from renma.engine.begin import apply_base_weights, begin
 from renma.engine.latents import Latents, maker_of
-from renma.engine.model import load_family, load_unet
+from renma.engine.model import load_family, load_unet, pick_device
 from renma.engine.offload import park
+from renma.engine.precision import prefers_bf16
 from renma.engine.text_cache import TextCache
 from renma.engine.text_states import TextStates
 from renma.families._base import Family
@@ -47,8 +49,13 @@ def assemble(
         UserError: a mistake that shows only now.
     """
     run = source.run
+    begun = _begun_with(source)
     # pictures and texts are encoded before the U-Net takes its room on the device
     first = ("vae", *ENCODERS, "unet")
+    device = pick_device(run.train.device)
+    if run.train.precision == "bf16" and device.type == "cuda" and not prefers_bf16(device):
+        text = "this GPU does not compute in bf16 itself: train.precision = 'fp16' is faster here"
+        report.event("warned", text=text)
     family = load_family(
         run.model,
         device=run.train.device,
@@ -79,7 +86,22 @@ def assemble(
     family.checkpoint_gradients(run.train.gradient_checkpointing)
     _make_lean(family, run, report)
     network.attach()
-    return Trainer(run, prepared, family, network, feed, text, processes)
+    return Trainer(run, prepared, family, network, feed, text, processes, begun)
+
+
+def _begun_with(source: Source) -> dict[str, str]:
+    """Returns digests of the LoRA files of [start], before they are read.
+
+    Named by what they are for and called, not by where they lie: a project may be moved.
+    """
+    start = source.run.start
+    named = {"start.weights": start.weights}
+    named |= {f"start.base_weights[{i}]": name for i, name in enumerate(start.base_weights)}
+    return {
+        f"{role} ({Path(name).name})": file_hash(source.base / name)
+        for role, name in named.items()
+        if name
+    }
 
 
 def _make_lean(family: Family, run: Run, report: Report) -> None:
@@ -118,8 +140,9 @@ def _feed(
     wanted = feed.all_wanted()
     tell = _caching(report, "latents")
     latents.prepare(wanted[processes.rank :: processes.size], tell)
-    processes.wait()
-    latents.prepare(wanted, tell)
+    if processes.size > 1:
+        processes.wait()
+        latents.prepare(wanted, tell)  # what the others have encoded
     return feed
 
 

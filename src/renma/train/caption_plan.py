@@ -37,10 +37,11 @@ class Tokens:
             self._known[text] = self._clip.count(text, weighted=self._weighted)
         return self._known[text]
 
-    def fits(self, text: str) -> bool:
-        """Says whether all of a text is read."""
+    def fits(self, text: str, room: int | None = None) -> bool:
+        """Says whether all of a text is read, or would be with less room."""
+        room = room or self.room
         # every token takes at least one byte, so short texts need no tokenizer
-        return len("".join(text.split()).encode()) <= self.room or self.count(text) <= self.room
+        return len("".join(text.split()).encode()) <= room or self.count(text) <= room
 
     def words(self, text: str) -> list[str]:
         """Returns the pieces that a text is read as, `</w>` at the end of a word."""

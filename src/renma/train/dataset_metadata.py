@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from renma.config.data import Subset
 from renma.data.folder import ScannedSet
+from renma.train.places import without_folders
 from renma.train.plan import Prepared
 
 
@@ -83,15 +83,14 @@ def _datasets(prepared: Prepared) -> list[dict[str, Any]]:
             counts[item.subset.image_dir] += 1
         subsets = [
             {
-                **s.model_dump(mode="json"),
-                "image_dir": Path(s.image_dir).name,
+                **without_folders(s).model_dump(mode="json"),
                 "img_count": counts[s.image_dir],
             }
             for s in dataset.subsets
         ]
         rows.append(
             {
-                "is_dreambooth": True,
+                "is_dreambooth": not any(s.metadata_file for s in dataset.subsets),
                 "batch_size_per_device": dataset.batch_size,
                 "resolution": list(dataset.resolution),
                 "enable_bucket": dataset.enable_bucket,

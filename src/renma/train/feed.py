@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from renma.config import Run
+from renma.core import keyed
 from renma.core.store import digest
 from renma.data.augment import Augment, draw, is_cacheable
 from renma.data.buckets import Fit
@@ -34,6 +36,7 @@ class Fed:
         captions: final captions.
         weights: (batch,) loss weights.
         names: picture files, for messages.
+        digests: of each picture file's bytes, the key of what is random about a held-out picture.
         masks: (batch, 1, h, w) in 0 .. 1, what counts in the loss; None if all of it does.
         sizes: (batch, 6) float32 height and width of the picture file, top and left of the crop,
             height and width of the target, for SDXL. As in Stability's training (arXiv 2307.01952,
@@ -47,6 +50,7 @@ class Fed:
     captions: list[str]
     weights: Tensor
     names: list[str]
+    digests: list[str]
     masks: Tensor | None
     sizes: Tensor
     preserve: Tensor
@@ -61,6 +65,7 @@ class Fed:
             captions=self.captions[part],
             weights=self.weights[part],
             names=self.names[part],
+            digests=self.digests[part],
             masks=None if self.masks is None else self.masks[part],
             sizes=self.sizes[part],
             preserve=self.preserve[part],
@@ -126,30 +131,44 @@ class Feed:
         self._look_ahead(number)
         return fed
 
-    def held_out(self) -> list[Fed]:
+    def held_out(self, most: int = 0) -> HeldOut:
         """Returns the pictures that training never shows, the same way every time.
 
         Nothing is mirrored, cut at random, shuffled or dropped; captions keep prefix and suffix.
+        Batches come in an order drawn from the pictures' contents, so that the first ones are a
+        fair sample of all sizes.
+
+        Args:
+            most: batches (0 = all).
         """
-        found: list[Fed] = []
-        position = 0
+        found: list[tuple[int, list[_Look]]] = []
         for scanned in self.prepared.scan.sets:
-            buckets: dict[tuple[int, int], list[tuple[Item, Fit]]] = {}
+            buckets: dict[tuple[int, int], list[tuple[int, _Look]]] = {}
             for item in scanned.held_out:
                 fit = fitted(item, scanned.dataset)
-                buckets.setdefault((fit.width, fit.height), []).append((item, fit))
+                place = keyed.key(scanned.dataset.validation_seed, "held-out order", item.digest)
+                look = _Look(item, Augment(fit), cached=True)
+                buckets.setdefault((fit.width, fit.height), []).append((place, look))
             width = scanned.dataset.batch_size
-            for _, row in sorted(buckets.items()):
+            for row in buckets.values():
+                row.sort(key=itemgetter(0))
                 for start in range(0, len(row), width):
-                    looks = [
-                        _Look(item, Augment(fit), True) for item, fit in row[start : start + width]
-                    ]
-                    places = [(HELD_OUT, position + i) for i in range(len(looks))]
-                    position += len(looks)
-                    captions = [plain_caption(look.item) for look in looks]
-                    ones, no = torch.ones(len(looks)), torch.zeros(len(looks), dtype=torch.bool)
-                    found.append(_fed(looks, self._entries(looks, []), places, captions, ones, no))
-        return found
+                    part = row[start : start + width]
+                    # where its first picture stands: a bucket comes early as often as it is full
+                    found.append((part[0][0], [look for _, look in part]))
+        found.sort(key=itemgetter(0))
+        return HeldOut(self, [looks for _, looks in found][: most or None])
+
+    def plain(self, looks: Sequence[_Look], position: int) -> Fed:
+        """Returns held-out pictures as a batch; ``position`` is that of the first of them."""
+        return _fed(
+            looks,
+            self._entries(looks, []),
+            [(HELD_OUT, position + i) for i in range(len(looks))],
+            [plain_caption(look.item) for look in looks],
+            torch.ones(len(looks)),
+            torch.zeros(len(looks), dtype=torch.bool),
+        )
 
     def all_wanted(self) -> list[Wanted]:
         """Returns every latent that can be encoded ahead, those of held-out pictures too."""
@@ -242,6 +261,29 @@ class Feed:
             self._ahead[ahead] = self._decode(self._looks(ahead))
 
 
+class HeldOut:
+    """Batches of held-out pictures; their latents are read each time they are gone through.
+
+    Args:
+        feed: reads the latents.
+        looks: the pictures of each batch.
+    """
+
+    def __init__(self, feed: Feed, looks: Sequence[Sequence[_Look]]) -> None:
+        self._feed, self._looks = feed, looks
+
+    def __len__(self) -> int:
+        """Returns the number of batches."""
+        return len(self._looks)
+
+    def __iter__(self) -> Iterator[Fed]:
+        """Yields the batches, always in the same order."""
+        position = 0
+        for looks in self._looks:
+            yield self._feed.plain(looks, position)
+            position += len(looks)
+
+
 def _fed(
     looks: Sequence[_Look],
     entries: Sequence[Entry],
@@ -261,6 +303,7 @@ def _fed(
         captions=captions,
         weights=weights,
         names=[look.item.path.name for look in looks],
+        digests=[look.item.digest for look in looks],
         masks=stacked,
         sizes=torch.tensor([_sizes(look) for look in looks], dtype=torch.float32),
         preserve=preserve,

@@ -12,13 +12,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from renma.config import Run, dump, load_run
-from renma.config.data import DataConfig, Dataset
+from renma.config.data import DataConfig, Dataset, DatasetOptions, SubsetOptions
 from renma.core.errors import UserError
 from renma.core.events import read_events
 from renma.core.store import probe, sweep, write_text
 from renma.train.changes import check_changes
 
-_OF_THE_RUN = ("bad_pictures", "empty_captions", "max_pixels")
+_OF_THE_RUN = tuple(
+    name
+    for name in DataConfig.model_fields
+    if name not in {*SubsetOptions.model_fields, *DatasetOptions.model_fields}
+    and name not in {"train_folder", "reg_folder", "datasets"}
+)
 """Options of ``[data]`` that no data set or folder can have."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from renma import optimizers, schedules
 from renma.config import Run
 from renma.config.adapter import Lora
 from renma.core.errors import UserError
-from renma.core.store import file_hash
 from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.network import Network, NormReport
 from renma.engine.text_states import TextStates
@@ -82,6 +81,7 @@ class Trainer:
         feed: batches by number.
         text: cached caption states, or None if a text encoder is trained.
         processes: who shares the work.
+        begun: digests of the LoRA files that training began with, by what they are for.
     """
 
     def __init__(
@@ -93,12 +93,14 @@ class Trainer:
         feed: Feed,
         text: TextStates | None,
         processes: Processes | None = None,
+        begun: Mapping[str, str] | None = None,
     ) -> None:
         self.run, self.prepared, self.family, self.network = run, prepared, family, network
         self.feed, self.text, self.processes = feed, text, processes or Processes()
         self.schedule = NoiseSchedule.of(family.scheduler_config, run.objective.zero_terminal_snr)
         self.steps = prepared.plan.steps
         self.batches_per_step = batches_per_step(run)
+        self._pictures, self._begun = feed.fingerprint(), dict(begun or {})
         self.counters = Counters()
         self.norms: NormReport | None = None
         self.groups = [g for p in trained_parts(run) for g in network.groups(run.adapter, p)]
@@ -217,16 +219,7 @@ class Trainer:
     def _fingerprint(self) -> dict[str, str]:
         """Returns digests of what the run depends on beside its options."""
         model = {f"the base model's {part}": h for part, h in self.family.hashes.items()}
-        start = self.run.start
-        named = {"start.weights": start.weights}
-        named |= {f"start.base_weights[{i}]": name for i, name in enumerate(start.base_weights)}
-        # by what they are for and called, not by where they lie: a project may be moved
-        begun = {
-            f"{role} ({Path(name).name})": file_hash(Path(name))
-            for role, name in named.items()
-            if name
-        }
-        return {"pictures or captions": self.feed.fingerprint(), **model, **begun}
+        return {"pictures or captions": self._pictures, **model, **self._begun}
 
     def _draws(self, batch: Fed) -> Draws:
         draws = draw(

@@ -12,6 +12,7 @@ from typing import Any
 
 import renma
 from renma.config import Run, dump
+from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.network import Network
 from renma.families._base import Family
 from renma.train.dataset_metadata import dataset_facts
@@ -57,7 +58,7 @@ def full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> di
     values: dict[str, Any] = {
         **_counts(run, prepared, progress),
         **_optimisation(run, progress),
-        **_noise(run),
+        **_noise(run, family),
         **_model(run, family),
         **dataset_facts(prepared),
         "ss_output_name": run.output.name,
@@ -102,7 +103,7 @@ def _counts(run: Run, prepared: Prepared, progress: Progress) -> dict[str, Any]:
         "ss_num_epochs": math.ceil(plan.epochs),
         "ss_num_train_images": summary["train_showings"],
         "ss_num_reg_images": summary["reg_showings"],
-        "ss_num_validation_images": summary.get("held_out", 0),
+        "ss_num_validation_images": plan.held_out,
         "ss_num_batches_per_epoch": plan.batches_per_epoch,
         "ss_batch_size_per_device": batch,
         "ss_total_batch_size": batch * run.train.gradient_accumulation_steps * processes,
@@ -134,8 +135,9 @@ def _optimisation(run: Run, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _noise(run: Run) -> dict[str, Any]:
+def _noise(run: Run, family: Family) -> dict[str, Any]:
     objective = run.objective
+    schedule = NoiseSchedule.of(family.scheduler_config, objective.zero_terminal_snr)
     return {
         "ss_noise_offset": objective.noise_offset or None,
         "ss_noise_offset_random_strength": objective.noise_offset_random_strength,
@@ -144,7 +146,7 @@ def _noise(run: Run) -> dict[str, Any]:
         "ss_adaptive_noise_scale": objective.adaptive_noise_scale or None,
         "ss_ip_noise_gamma": objective.ip_noise_gamma or None,
         "ss_ip_noise_gamma_random_strength": objective.ip_noise_gamma_random_strength,
-        "ss_zero_terminal_snr": bool(objective.zero_terminal_snr),
+        "ss_zero_terminal_snr": schedule.zero_terminal_snr,
     }
 
 

@@ -5,26 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from renma.config import Run
+from renma.config.data import Subset
 
 _OF_A_FOLDER = ("image_dir", "metadata_file", "mask_dir")
 
 
 def without_places(run: Run) -> Run:
     """Returns the run with folders cut to their own names: a file tells no one's disk layout."""
-
-    def name(path: str) -> str:
-        return Path(path).name if path else ""
-
-    data = run.data
+    name, data = _name, run.data
     datasets = tuple(
-        d.model_copy(
-            update={
-                "subsets": tuple(
-                    s.model_copy(update={key: name(getattr(s, key)) for key in _OF_A_FOLDER})
-                    for s in d.subsets
-                )
-            }
-        )
+        d.model_copy(update={"subsets": tuple(map(without_folders, d.subsets))})
         for d in data.datasets
     )
     folders = {
@@ -51,3 +41,12 @@ def without_places(run: Run) -> Run:
             "adapter": run.adapter.model_copy(update={"targets": targets}),
         }
     )
+
+
+def without_folders(subset: Subset) -> Subset:
+    """Returns a folder's options with folders and files cut to their own names."""
+    return subset.model_copy(update={key: _name(getattr(subset, key)) for key in _OF_A_FOLDER})
+
+
+def _name(path: str) -> str:
+    return Path(path).name if path else ""

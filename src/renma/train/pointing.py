@@ -7,6 +7,7 @@ from pathlib import Path
 
 from renma.config.load import find_line
 from renma.core.errors import UserError, did_you_mean
+from renma.core.place import is_there
 
 _OPTION = re.compile(r"[a-z]\w*(\.\w+)+(?= = |: |$)|[a-z]\w*(?= = )")
 """``section.key``, or the bare ``key`` of a data set's folder with its value."""
@@ -52,7 +53,7 @@ def _meant(where: str) -> str:
     if any(not letter.isprintable() for letter in given):
         return "Write Windows paths in single quotes: 'E:\\train'."
     path = Path(given)
-    if path.exists() or not path.parent.is_dir():
+    if is_there(path) or not is_there(path.parent) or not path.parent.is_dir():
         return "Give the path as seen from the folder of the run file, or the whole path."
     near = did_you_mean(path.name, (other.name for other in path.parent.iterdir()))
     return near or f"There is no '{path.name}' in {path.parent}."

@@ -5,7 +5,7 @@ No torch: schedules are functions of the step. Terminal lines of at most 72 char
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from renma import schedules
@@ -19,8 +19,12 @@ _LABEL = 9
 """Characters left of the columns: a rate and a space."""
 _DRAWN = 3
 """Charts drawn; of further groups only the figures are told."""
+_POINTS = 8
+"""Steps looked at for each character of the width: a check must not take longer for longer runs."""
 _JUMP = 0.5
 """A rise by this share of the highest rate from one step to the next is a restart."""
+Rate = Callable[[int], float]
+"""The learning rate of a step, counted from 0."""
 
 
 def lines(
@@ -42,9 +46,9 @@ def _told(run: Run, steps: int, groups: Sequence[tuple[str, float]], width: int)
     told = [_title(run, steps)]
     if isinstance(run.optimizer, Adafactor) and run.optimizer.relative_step:
         names = ", ".join(name for name, _ in groups)
-        rates = [run.optimizer.relative_rate(step + 1) for step in range(steps)]
+        own = run.optimizer.relative_rate
         told = [f"learning rate: adafactor's own (relative step), {_steps(steps)}"]
-        told += _chart(names, rates, width)
+        told += _chart(names, lambda step: own(step + 1), steps, width)
         if run.optimizer.scale_parameter:
             told.append("  a factor: each tensor's size multiplies it (scale_parameter).")
         return told
@@ -53,14 +57,17 @@ def _told(run: Run, steps: int, groups: Sequence[tuple[str, float]], width: int)
         together.setdefault(rate, []).append(name)
     for number, (rate, names) in enumerate(together.items()):
         factor = schedules.build(run.schedule, steps, rate)
-        rates = [rate * factor(step) for step in range(steps)]
-        chart = _chart(", ".join(names), rates, width)
+        chart = _chart(", ".join(names), _scaled(rate, factor), steps, width)
         told += chart if number < _DRAWN else chart[: -_HEIGHT - 1]
     if run.optimizer.traits.finds_rate:
         told.append(f"  a factor: {run.optimizer.name} finds the step size and multiplies it.")
     if run.optimizer.traits.own_schedule == "schedule_free":
         told.append(f"  {run.optimizer.name} averages its way instead of lowering the rate.")
     return told
+
+
+def _scaled(rate: float, factor: Callable[[int], float]) -> Rate:
+    return lambda step: rate * factor(step)
 
 
 def _title(run: Run, steps: int) -> str:
@@ -74,13 +81,16 @@ def _steps(steps: int) -> str:
     return f"{steps} step" if steps == 1 else f"{steps} steps"
 
 
-def _chart(names: str, rates: Sequence[float], width: int) -> list[str]:
+def _chart(names: str, rate: Rate, steps: int, width: int) -> list[str]:
     """Returns a head with the figures, the columns, and the steps below."""
-    peak, end = max(rates), rates[-1]
-    columns = min(width - _LABEL - 1, len(rates))
-    heights = _columns(rates, columns, peak)
-    facts = f"peak {peak:.3g} at step {rates.index(peak) + 1}, end {end:.3g}"
-    if restarts := _restarts(rates, peak):
+    columns = min(width - _LABEL - 1, steps)
+    looked = _looked_at(steps, columns * _POINTS)
+    rates = [rate(step) for step in looked]
+    highest = _first_highest(rate, looked, rates)
+    peak = rate(highest)
+    heights = _columns(looked, rates, columns, peak)
+    facts = f"peak {peak:.3g} at step {highest + 1}, end {rates[-1]:.3g}"
+    if restarts := _restarts(rate, looked, rates, peak):
         shown = ", ".join(map(str, restarts[:5])) + (" ..." if len(restarts) > 5 else "")
         facts += f", restarts at {shown}"
     told = _wrapped(names, facts, width)
@@ -88,7 +98,7 @@ def _chart(names: str, rates: Sequence[float], width: int) -> list[str]:
         label = f"{peak:.2g}" if row == _HEIGHT else ("0" if row == 1 else "")
         cells = [_BLOCKS[max(0, min(8, height - 8 * (row - 1)))] for height in heights]
         told.append(f"{label:>{_LABEL - 1}} {''.join(cells)}".rstrip())
-    last = str(len(rates))
+    last = str(steps)
     gap = max(1, columns - 1 - len(last))
     told.append(f"{'':{_LABEL}}1{' ' * gap}{last}")
     return told
@@ -104,21 +114,55 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def _columns(rates: Sequence[float], columns: int, peak: float) -> list[int]:
+def _looked_at(steps: int, most: int) -> Sequence[int]:
+    """Returns all steps, or at most so many of them: evenly spread, first and last among them."""
+    if steps <= most:
+        return range(steps)
+    return [place * (steps - 1) // (most - 1) for place in range(most)]
+
+
+def _first_highest(rate: Rate, looked: Sequence[int], rates: Sequence[float]) -> int:
+    """Returns the first step with the highest rate, to the very step.
+
+    It lies beside the highest of the steps looked at; what is between those is looked at again.
+    """
+    while True:
+        best = rates.index(max(rates))
+        first, last = looked[max(0, best - 1)], looked[min(len(looked) - 1, best + 1)]
+        if looked[-1] - looked[0] + 1 == len(looked):  # nothing lies between them
+            return looked[best]
+        looked = [first + step for step in _looked_at(last - first + 1, len(looked))]
+        rates = [rate(step) for step in looked]
+
+
+def _columns(looked: Sequence[int], rates: Sequence[float], columns: int, peak: float) -> list[int]:
     """Returns the height of each column in eighths of a row: the highest of its steps.
 
     A rate above 0 is never drawn as nothing, so that the smallest is told from none.
     """
-    heights = []
-    for column in range(columns):
-        first = column * len(rates) // columns
-        part = rates[first : max(first + 1, (column + 1) * len(rates) // columns)]
-        highest = max(part)
-        height = round(8 * _HEIGHT * highest / peak) if peak else 0
-        heights.append(max(height, 1) if highest > 0 else 0)
-    return heights
+    highest = [0.0] * columns
+    for step, found in zip(looked, rates, strict=True):
+        column = step * columns // (looked[-1] + 1)
+        highest[column] = max(highest[column], found)
+    heights = [round(8 * _HEIGHT * each / peak) if peak else 0 for each in highest]
+    return [
+        max(height, 1) if each > 0 else 0 for height, each in zip(heights, highest, strict=True)
+    ]
 
 
-def _restarts(rates: Sequence[float], peak: float) -> list[int]:
-    """Returns the 1-based steps at which the rate jumps up."""
-    return [n for n, (a, b) in enumerate(pairwise(rates), 2) if b - a > _JUMP * peak and n > 2]
+def _restarts(rate: Rate, looked: Sequence[int], rates: Sequence[float], peak: float) -> list[int]:
+    """Returns the 1-based steps at which the rate jumps up; of several close together one."""
+    found = []
+    for (first, low), (last, high) in pairwise(zip(looked, rates, strict=True)):
+        if high - low <= _JUMP * peak / 2:
+            continue
+        before, after = first, last
+        while after - before > 1:
+            middle = (before + after) // 2
+            if rate(middle) > (low + high) / 2:
+                after = middle
+            else:
+                before = middle
+        if rate(after) - rate(before) > _JUMP * peak and after > 1:
+            found.append(after + 1)
+    return found

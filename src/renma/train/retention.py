@@ -79,6 +79,14 @@ def room_needed(
     return (files + 1) * checkpoint + (keep_states + 1) * state
 
 
+def free_bytes(folder: Path) -> int:
+    """Returns the room on a folder's disk; of one that is missing, of the nearest above it."""
+    place = folder.absolute()
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
 def shortage(folder: Path, needed: int) -> str:
     """Returns a warning if the disk of a folder has less room than needed, else an empty text.
 
@@ -86,10 +94,7 @@ def shortage(folder: Path, needed: int) -> str:
         folder: may be missing; the nearest one above is looked at.
         needed: bytes.
     """
-    place = folder
-    while not place.is_dir() and place != place.parent:
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = free_bytes(folder)
     if free >= needed:
         return ""
     return (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from renma.config import Run
 from renma.data.order import Order
-from renma.train.retention import room_needed
+from renma.train.retention import free_bytes, room_needed
 from renma.train.trained import batches_per_step
 
 
@@ -80,14 +79,6 @@ def saves(run: Run, order: Order, steps: int, base: Path, size: tuple[int, int])
         previews=0,
         preview_steps=tuple(_preview_steps(run, order, steps)),
     )
-
-
-def free_bytes(folder: Path) -> int:
-    """Returns the room on a folder's disk; of one that is missing, of the nearest above it."""
-    place = folder.absolute()
-    while not place.is_dir() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 def _steps(every: int, steps: int) -> range:

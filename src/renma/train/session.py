@@ -51,10 +51,11 @@ class Session:
             UserError: too many steps in a row were not finite, or the memory is too small.
         """
         trainer, sample = self.trainer, self.trainer.run.sample
-        if trainer.counters.step == 0 and sample.at_first:
-            self._attempt(self._preview)
-        if trainer.counters.step == 0 and self.validation and trainer.processes.main:
-            self._validate(self.validation)  # what there is to gain
+        if trainer.counters.step == 0 and trainer.processes.main:
+            if sample.at_first:
+                self._attempt(self._preview)
+            if self.validation:
+                self._validate(self.validation)  # what there is to gain
         with StopRequest() as stop:
             while trainer.counters.step < trainer.steps:
                 began = time.perf_counter()

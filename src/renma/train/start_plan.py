@@ -13,6 +13,7 @@ from pathlib import Path
 from renma.config import Run
 from renma.config.layer_table import Slot
 from renma.core.errors import UserError
+from renma.core.place import is_there
 from renma.formats.safetensors import read_header
 from renma.train.given import given
 
@@ -45,7 +46,7 @@ def check(run: Run, base: Path, table: Iterable[Slot]) -> None:
     start = run.start
     named = [("base_weights", name) for name in start.base_weights]
     for key, name in [*named, ("weights", start.weights)]:
-        if name and not (base / name).exists():
+        if name and not is_there(base / name):
             raise UserError(
                 "there is no such file",
                 where=f"start.{key} = {name}",

@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from renma.train.feed import Fed
+import torch
+
+from renma.config import Run
+from renma.train.feed import Feed, HeldOut
 from renma.train.objectives.held_out import held_out_draws, held_out_loss
 
 if TYPE_CHECKING:
@@ -19,18 +22,24 @@ class Validation:
         batches: the held-out pictures.
     """
 
-    def __init__(self, batches: list[Fed]) -> None:
+    def __init__(self, batches: HeldOut) -> None:
         self.batches = batches
 
+    @classmethod
+    def of(cls, feed: Feed, run: Run) -> Validation | None:
+        """Returns what a run measures, or None if nothing is held out; no latents are read yet."""
+        batches = feed.held_out(run.train.max_validation_batches)
+        return cls(batches) if len(batches) else None
+
+    @torch.no_grad()
     def loss(self, trainer: Trainer) -> float:
         """Returns the mean over pictures and timesteps."""
         run, family = trainer.run, trainer.family
         off = partial(trainer.network.at, unet=0.0, text_encoder=0.0)
         total, count = 0.0, 0
         for batch in self.batches:
-            names = [f"{epoch} {position}" for epoch, position in batch.places]
             given = (run.train.seed, trainer.schedule, run.objective)
-            drawn = held_out_draws(batch.moments, names, *given)
+            drawn = held_out_draws(batch.moments, batch.digests, *given)
             condition, samples = trainer.conditioned(batch)
             each = held_out_loss(
                 family,
@@ -41,5 +50,5 @@ class Validation:
                 run.objective,
                 off,
             )
-            total, count = total + each.sum().item(), count + len(names)
+            total, count = total + each.sum().item(), count + len(batch.names)
         return total / count

@@ -68,9 +68,7 @@ def train(
         report.event("warned", text=unloadable)
     if resume:
         _resume(trainer, folder, report)
-    held_out = trainer.feed.held_out()[: run.train.max_validation_batches or None]
-    validation = Validation(held_out) if held_out else None
-    session = Session(trainer, folder, previews, validation, report)
+    session = Session(trainer, folder, previews, Validation.of(trainer.feed, run), report)
     if _complete(session, folder, report):
         return
     _started(trainer, prepared, report)
@@ -117,7 +115,8 @@ def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
         )
     if done < steps:
         return False
-    if not (folder.lora / f"{trainer.run.output.name}.safetensors").exists():
+    final = folder.lora / f"{trainer.run.output.name}.safetensors"
+    if trainer.processes.main and not final.exists():
         session.save_final()
     report.line(f"nothing to do: all {steps} steps are done in {folder.path}")
     return True

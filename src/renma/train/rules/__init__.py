@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from renma.train.rules import adapter, captions, model, pictures, rates, saving, sizes
+from renma.train.rules import adapter, captions, model, pictures, rates, saving, sizes, words
 
 ALL = (
     *model.RULES,
     *pictures.RULES,
     *sizes.RULES,
     *captions.RULES,
+    *words.RULES,
     *adapter.RULES,
     *rates.RULES,
     *saving.RULES,

@@ -11,6 +11,7 @@ from renma.data.captions import plain_caption, tags
 from renma.data.item import Item
 from renma.data.notes import shown
 from renma.train.rules._base import Facts, Rule, Said, counted, some
+from renma.train.rules._folders import by_subset, subsets, where
 
 _LEAST = 3
 """From fewer pictures nothing is concluded."""
@@ -40,8 +41,8 @@ def _too_long(facts: Facts) -> Iterator[Said]:
 
 
 def _all_empty(facts: Facts) -> Iterator[Said]:
-    for subset in _subsets(facts):
-        place = _place(subset)
+    for subset in subsets(facts):
+        place = where(subset)
         always = subset.caption_dropout_rate == 1 or subset.caption_dropout_every_n_epochs == 1
         if always:
             name = "rate" if subset.caption_dropout_rate == 1 else "every_n_epochs"
@@ -69,14 +70,14 @@ def _no_words(facts: Facts) -> Iterator[Said]:
 
 
 def _another_ending(facts: Facts) -> Iterator[Said]:
-    for subset, items in _by_subset(facts):
+    for subset, items in by_subset(facts):
         if subset.metadata_file or any(item.captioned for item in items):
             continue  # the scan names single pictures without caption
         for ending in _ENDINGS:
             beside = sum(item.path.with_suffix(ending).exists() for item in items)
             if ending != subset.caption_extension and beside and subset.class_tokens:
                 yield Said(
-                    f"{counted(beside, 'caption')} not read in {_place(subset)}: the files end in "
+                    f"{counted(beside, 'caption')} not read in {where(subset)}: the files end in "
                     f"{ending}, and caption_extension is {subset.caption_extension}; "
                     f"'{subset.class_tokens}' is used for every picture",
                     f"Set data.caption_extension = '{ending}'.",
@@ -129,13 +130,13 @@ def _trigger_is_a_word(facts: Facts) -> Iterator[Said]:
 
 
 def _first_tag_moves(facts: Facts) -> Iterator[Said]:
-    for subset, items in _by_subset(facts):
+    for subset, items in by_subset(facts):
         if not subset.shuffle_caption or subset.keep_tokens_separator:
             continue
         same = _constant(items, subset)
         if same and subset.keep_tokens == 0:
             yield Said(
-                f"every caption in {_place(subset)} begins with '{same[0]}', and shuffling moves "
+                f"every caption in {where(subset)} begins with '{same[0]}', and shuffling moves "
                 "it away from the front",
                 "Set data.keep_tokens = 1.",
                 "data.keep_tokens",
@@ -143,54 +144,15 @@ def _first_tag_moves(facts: Facts) -> Iterator[Said]:
 
 
 def _all_tags_kept(facts: Facts) -> Iterator[Said]:
-    for subset, items in _by_subset(facts):
+    for subset, items in by_subset(facts):
         kept = subset.keep_tokens
         most = max(len(tags(plain_caption(i), subset.caption_separator)) for i in items)
         if subset.shuffle_caption and kept > 1 and 0 < most <= kept:
             yield Said(
-                f"keep_tokens = {kept} keeps every tag of {_place(subset)} in its place, so "
+                f"keep_tokens = {kept} keeps every tag of {where(subset)} in its place, so "
                 "shuffle_caption has no effect",
                 "keep_tokens counts tags; 1 keeps the trigger word.",
                 "data.keep_tokens",
-            )
-
-
-def _idle_keep(facts: Facts) -> Iterator[Said]:
-    for subset in _subsets(facts):
-        moves = (
-            subset.shuffle_caption or subset.caption_tag_dropout_rate or subset.token_warmup_step
-        )
-        if subset.keep_tokens and not moves:
-            yield Said(
-                f"keep_tokens has no effect in {_place(subset)}: captions are not shuffled",
-                "Set data.shuffle_caption = true, or leave it out.",
-                "data.keep_tokens",
-            )
-
-
-def _idle_class(facts: Facts) -> Iterator[Said]:
-    if not facts.run.data.datasets:
-        return  # a class that the folder's own name tells is nobody's option
-    for subset, items in _by_subset(facts):
-        chosen = subset.class_tokens and not subset.image_dir.endswith(f"_{subset.class_tokens}")
-        if chosen and all(item.captioned for item in items):
-            yield Said(
-                f"class_tokens '{subset.class_tokens}' have no effect in {_place(subset)}: every "
-                "picture has a caption",
-                "Leave class_tokens out, or use caption_prefix to put words before each caption.",
-                "data.class_tokens",
-            )
-
-
-def _warm_up_too_long(facts: Facts) -> Iterator[Said]:
-    for subset in _subsets(facts):
-        until = subset.token_warmup_step
-        if until >= 1 and until > facts.steps:
-            yield Said(
-                f"token_warmup_step = {until:g} is longer than the {facts.steps} steps: the last "
-                f"tags of {_place(subset)} are never read",
-                "A share such as 0.3 fits any length.",
-                "data.token_warmup_step",
             )
 
 
@@ -220,19 +182,6 @@ def _colours(facts: Facts) -> Iterator[Said]:
         )
 
 
-def _subsets(facts: Facts) -> list[Subset]:
-    return [subset for scanned in facts.scan.sets for subset in scanned.dataset.subsets]
-
-
-def _by_subset(facts: Facts) -> Iterator[tuple[Subset, list[Item]]]:
-    """Yields the folders with training pictures."""
-    for scanned in facts.scan.sets:
-        for subset in scanned.dataset.subsets:
-            items = [i for i in scanned.items if i.subset == subset]
-            if items and not subset.is_reg:
-                yield subset, items
-
-
 def _constant(items: list[Item], subset: Subset) -> list[str]:
     """Returns the tags that all captions begin with."""
     rows = [tags(plain_caption(i), subset.caption_separator) for i in items]
@@ -248,10 +197,6 @@ def _says(caption: str, trigger: str) -> bool:
     return all(
         re.search(rf"(?<!\w){re.escape(word)}(?!\w)", caption, re.IGNORECASE) for word in words
     )
-
-
-def _place(subset: Subset) -> str:
-    return shown(subset.metadata_file or subset.image_dir)
 
 
 def _name(item: Item) -> str:
@@ -321,27 +266,6 @@ RULES = (
         "keep_tokens as large as the captions.",
         "It counts tags, not CLIP tokens.",
         _all_tags_kept,
-    ),
-    Rule(
-        "keep-tokens-idle",
-        "warning",
-        "keep_tokens where nothing moves.",
-        "It only protects tags from shuffling, tag dropout and the token warm-up.",
-        _idle_keep,
-    ),
-    Rule(
-        "class-tokens-idle",
-        "warning",
-        "class_tokens beside caption files.",
-        "The class stands in for a missing caption; it is not added to one.",
-        _idle_class,
-    ),
-    Rule(
-        "token-warm-up",
-        "warning",
-        "A token warm-up longer than the run.",
-        "Tags that come in after the last step are never read.",
-        _warm_up_too_long,
     ),
     Rule(
         "mirrored-sides",

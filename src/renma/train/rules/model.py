@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from renma.formats.model_facts import notes
+from renma.train.given import given
 from renma.train.rules._base import Facts, Rule, Said
 
 _SMALL_BATCH = 256 * 256
@@ -55,6 +56,16 @@ def _quantised_merge(facts: Facts) -> Iterator[Said]:
         )
 
 
+def _idle_batch(facts: Facts) -> Iterator[Said]:
+    run = facts.run
+    if run.train.device == "cpu" and "vae_batch_size" in given(run.data):
+        yield Said(
+            "data.vae_batch_size has no effect: a processor encodes one picture at a time",
+            "Leave it out.",
+            "data.vae_batch_size",
+        )
+
+
 def _skipped_layers(facts: Facts) -> Iterator[Said]:
     family, skip = facts.model.family, facts.run.model.clip_skip
     if family == "sd1" and skip > 2:
@@ -100,6 +111,13 @@ RULES = (
         "LoRAs merged into a base model in few bits.",
         "A merged weight has to be rounded to few bits again.",
         _quantised_merge,
+    ),
+    Rule(
+        "vae-batch-idle",
+        "warning",
+        "vae_batch_size without a GPU.",
+        "Processors take one picture at a time, so that equal runs are equal to the last bit.",
+        _idle_batch,
     ),
     Rule(
         "clip-skip",

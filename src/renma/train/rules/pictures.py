@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from renma.config.data import SubsetOptions
 from renma.data.item import Item
 from renma.data.notes import shown
 from renma.data.summary import coverage
@@ -55,6 +56,18 @@ def _transparent(facts: Facts) -> Iterator[Said]:
             f"{some([_name(i) for i in clear])}; {colour} is laid under transparent parts",
             "data.alpha_mask = true keeps transparent parts out of the loss instead.",
             "data.alpha_mask",
+        )
+
+
+def _idle_background(facts: Facts) -> Iterator[Said]:
+    usual = SubsetOptions.model_fields["background"].default
+    items = [i for s in facts.scan.sets for i in (*s.items, *s.held_out)]
+    laid = [item for item in items if item.subset.background != usual]
+    if laid and not any(item.transparent for item in laid):
+        yield Said(
+            "data.background has no effect: no picture is transparent",
+            "Leave it out.",
+            "data.background",
         )
 
 
@@ -125,6 +138,8 @@ def _often_seen(facts: Facts) -> Iterator[Said]:
 
 
 def _reg_left_out(facts: Facts) -> Iterator[Said]:
+    if not facts.reg:
+        return
     found = coverage(facts.order, facts.steps * batches_per_step(facts.run))
     if found.never:
         yield Said(
@@ -194,6 +209,13 @@ RULES = (
         "What lies under transparent pixels is chosen by chance, so a background is laid there; "
         "it is learnt with the subject.",
         _transparent,
+    ),
+    Rule(
+        "background-idle",
+        "warning",
+        "A background without transparent pictures.",
+        "It is laid under transparent parts only.",
+        _idle_background,
     ),
     Rule(
         "small-pictures",

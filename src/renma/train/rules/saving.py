@@ -12,6 +12,13 @@ _GIB = 2**30
 _MUCH = 10 * _GIB
 _MANY_FILES = 100
 _LONG = 1000
+_WORDS = frozenset(
+    {"title", "author", "description", "license", "tags", "usage_hint", "comment"}
+)  # the trigger word is looked for in captions and previews too
+_KEPT_WORDS = {"none": frozenset[str](), "minimal": frozenset({"title"})}
+"""What the file still says of them."""
+_DRAWING = {"rescale", "sampler", "scale", "steps", "weights"}
+"""Options of [sample] that only say how a prompt is drawn."""
 
 
 def _two_lengths(facts: Facts) -> Iterator[Said]:
@@ -39,6 +46,30 @@ def _never_saved(facts: Facts) -> Iterator[Said]:
             f"{counted(facts.steps, 'step')}",
             "Lower it; the final file is written anyway.",
             "train.save_every_epochs",
+        )
+
+
+def _nothing_to_keep(facts: Facts) -> Iterator[Said]:
+    train = facts.run.train
+    if train.keep_checkpoints and not (train.save_every_steps or train.save_every_epochs):
+        yield Said(
+            f"train.keep_checkpoints = {train.keep_checkpoints} has no effect: only the final LoRA "
+            "is written",
+            "Set train.save_every_steps or save_every_epochs, or leave it out.",
+            "train.keep_checkpoints",
+        )
+
+
+def _words_for_nobody(facts: Facts) -> Iterator[Said]:
+    output = facts.run.output
+    left = _KEPT_WORDS.get(output.metadata)
+    dead = [] if left is None else sorted(given(output) & _WORDS - left)
+    if dead:
+        yield Said(
+            f"output.{', '.join(dead)} {'have' if len(dead) > 1 else 'has'} no effect: "
+            f"metadata = '{output.metadata}' leaves {'them' if len(dead) > 1 else 'it'} out",
+            "Set output.metadata = 'full', or leave out the words.",
+            f"output.{dead[0]}",
         )
 
 
@@ -84,6 +115,14 @@ def _previews(facts: Facts) -> Iterator[Said]:
             "sample.every_steps or every_epochs has no effect: there are no sample.prompts",
             "Write some, or a sample.prompts_file.",
             "sample.every_steps",
+        )
+    dead = sorted(given(sample) & _DRAWING)
+    if dead and not prompts:
+        yield Said(
+            f"sample.{', '.join(dead)} {'have' if len(dead) > 1 else 'has'} no effect: there are "
+            "no sample.prompts",
+            "Write some, or a sample.prompts_file.",
+            f"sample.{dead[0]}",
         )
     if sample.every_steps and sample.every_epochs:
         yield Said(
@@ -139,6 +178,20 @@ RULES = (
         "A checkpoint interval longer than the run.",
         "No checkpoint is written before the end.",
         _never_saved,
+    ),
+    Rule(
+        "nothing-to-keep",
+        "warning",
+        "keep_checkpoints without checkpoints.",
+        "The final file always stays.",
+        _nothing_to_keep,
+    ),
+    Rule(
+        "words-left-out",
+        "warning",
+        "Title, author and the like beside metadata = 'none' or 'minimal'.",
+        "They are metadata, and only 'full' writes all of them.",
+        _words_for_nobody,
     ),
     Rule(
         "only-the-last",
