@@ -18,7 +18,7 @@ SHARE = st.floats(0, 1)
 DECAY = st.floats(0, 1, exclude_max=True)
 COUNT = st.integers(1, 10_000)
 RATE = st.floats(0, 10)
-TEXT = st.text(max_size=20)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)  # no zero bytes
 BUCKET = st.integers(1, 32).map(lambda n: 8 * n)
 
 

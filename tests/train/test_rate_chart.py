@@ -77,7 +77,7 @@ def test_figures_of_long_runs_are_exact(steps: int, schedule: dict[str, object])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rate_chart.schedules, "build", asking)
-        head = "".join(chart(steps, [("unet", 1e-4)], schedule=schedule)[:3])
+        head = "".join(chart(steps, [("unet", 1e-4)], 80, schedule=schedule)[:3])
     assert f"peak {peak:.3g} at step {rates.index(peak) + 1}, end {rates[-1]:.3g}" in head
     assert ("restarts at " + ", ".join(map(str, jumps)) in head) if jumps else "restart" not in head
     assert len(asked) < 2000

@@ -5,12 +5,13 @@ No torch: schedules are functions of the step. Terminal lines of at most 72 char
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from renma import schedules
 from renma.config.optimizer import Adafactor
 from renma.config.run import Run
+from renma.config.schedule import PiecewiseConstant, stairs
 
 WIDTH = 72
 _HEIGHT = 4
@@ -21,6 +22,9 @@ _DRAWN = 3
 """Charts drawn; of further groups only the figures are told."""
 _POINTS = 8
 """Steps looked at for each character of the width: a check must not take longer for longer runs."""
+_TOP, _TOPS, _FINE = 0.9, 16, 32
+"""How high beside the highest a top is to be looked at closely, how many tops, in how many steps.
+"""
 _JUMP = 0.5
 """A rise by this share of the highest rate from one step to the next is a restart."""
 Rate = Callable[[int], float]
@@ -57,7 +61,7 @@ def _told(run: Run, steps: int, groups: Sequence[tuple[str, float]], width: int)
         together.setdefault(rate, []).append(name)
     for number, (rate, names) in enumerate(together.items()):
         factor = schedules.build(run.schedule, steps, rate)
-        chart = _chart(", ".join(names), _scaled(rate, factor), steps, width)
+        chart = _chart(", ".join(names), _scaled(rate, factor), steps, width, _bends(run, steps))
         told += chart if number < _DRAWN else chart[: -_HEIGHT - 1]
     if run.optimizer.traits.finds_rate:
         told.append(f"  a factor: {run.optimizer.name} finds the step size and multiplies it.")
@@ -81,10 +85,10 @@ def _steps(steps: int) -> str:
     return f"{steps} step" if steps == 1 else f"{steps} steps"
 
 
-def _chart(names: str, rate: Rate, steps: int, width: int) -> list[str]:
+def _chart(names: str, rate: Rate, steps: int, width: int, bends: Iterable[int] = ()) -> list[str]:
     """Returns a head with the figures, the columns, and the steps below."""
     columns = min(width - _LABEL - 1, steps)
-    looked = _looked_at(steps, columns * _POINTS)
+    looked = sorted({*_looked_at(steps, columns * _POINTS), *bends})
     rates = [rate(step) for step in looked]
     highest = _first_highest(rate, looked, rates)
     peak = rate(highest)
@@ -121,18 +125,43 @@ def _looked_at(steps: int, most: int) -> Sequence[int]:
     return [place * (steps - 1) // (most - 1) for place in range(most)]
 
 
+def _bends(run: Run, steps: int) -> Iterator[int]:
+    """Yields the steps at which a schedule's course changes at once, and those before them."""
+    schedule = run.schedule
+    ends = [getattr(schedule, "warmup", lambda _: 0)(steps)]
+    if isinstance(schedule, PiecewiseConstant):
+        ends += [end for end, _ in stairs(schedule.step_rules)[0]]
+    yield from (step for end in ends for step in (end - 1, end) if 0 <= step < steps)
+
+
 def _first_highest(rate: Rate, looked: Sequence[int], rates: Sequence[float]) -> int:
     """Returns the first step with the highest rate, to the very step.
 
-    It lies beside the highest of the steps looked at; what is between those is looked at again.
+    It lies beside one of the highest of the steps looked at; what is between is looked at again.
     """
+    last, peak = len(looked) - 1, max(rates)
+    tops = [
+        n
+        for n, found in enumerate(rates)
+        if found >= _TOP * peak
+        and (n == 0 or rates[n - 1] < found)
+        and (n == last or rates[n + 1] <= found)
+    ]
+    near = [(looked[max(0, n - 1)], looked[min(last, n + 1)]) for n in tops[:_TOPS]]
+    found = [_highest_between(rate, *ends) for ends in near]
+    return max(found, key=lambda step: (rate(step), -step))
+
+
+def _highest_between(rate: Rate, first: int, last: int) -> int:
+    """Returns the first of the highest steps between two, where the rate rises and then falls."""
     while True:
+        looked = _looked_at(last - first + 1, _FINE)
+        rates = [rate(first + step) for step in looked]
         best = rates.index(max(rates))
-        first, last = looked[max(0, best - 1)], looked[min(len(looked) - 1, best + 1)]
-        if looked[-1] - looked[0] + 1 == len(looked):  # nothing lies between them
-            return looked[best]
-        looked = [first + step for step in _looked_at(last - first + 1, len(looked))]
-        rates = [rate(step) for step in looked]
+        if last - first < _FINE:
+            return first + looked[best]
+        before, after = looked[max(0, best - 1)], looked[min(_FINE - 1, best + 1)]
+        first, last = first + before, first + after
 
 
 def _columns(looked: Sequence[int], rates: Sequence[float], columns: int, peak: float) -> list[int]:
