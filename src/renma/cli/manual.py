@@ -6,8 +6,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from renma.config import views
-
 
 def options(
     section: Annotated[str, Parameter(help="A section of run.toml, such as adapter.")] = "", /
@@ -18,6 +16,8 @@ def options(
 
     Example: renma options adapter
     """
+    from renma.config import views
+
     if section:
         print("\n".join(views.terminal_manual(section)))
         return
@@ -31,4 +31,6 @@ def schema() -> None:
 
     Example: renma schema > run.schema.json
     """
+    from renma.config import views
+
     print(views.json_schema(), end="")

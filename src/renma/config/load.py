@@ -7,16 +7,18 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import tomlkit
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from renma.config._base import Section
-from renma.config.run import Run
 from renma.core.errors import UserError, did_you_mean
 from renma.core.place import is_there
+
+if TYPE_CHECKING:
+    from renma.config.run import Run
 
 _ALIASES = {
     "locon": 'LoCon is algo = "lora" with targets.preset = "conv".',
@@ -110,6 +112,8 @@ def validate(
 
 def load_run(path: Path, assignments: Iterable[str] = ()) -> Run:
     """Reads ``run.toml``, lays ``--set`` assignments over it and checks it."""
+    from renma.config.run import Run
+
     assignments = tuple(assignments)
     return validate(Run, set_values(read_toml(path), assignments), path, assignments)
 
