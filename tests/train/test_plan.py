@@ -48,8 +48,6 @@ def test_plan_says_what_training_then_does(project: Path):
     assert rows["started"]["trainable_parameters"] == planned.parameters
     size = (project / "o" / "lora" / "lora.safetensors").stat().st_size
     assert planned.file_bytes <= size < planned.file_bytes + 200_000
-    measured = rows["finished"]["peak_memory_mib"]
-    assert 0.4 < planned.memory_mib / measured < 1.6
 
 
 ODD = {
