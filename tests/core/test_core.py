@@ -170,3 +170,10 @@ def test_parts_of_killed_writers_leave_the_cache_after_a_day(tmp_path: Path):
     assert {old, young} <= set(folder.iterdir())  # looked at once, at its first entry
     Store("kind", ".bin", tmp_path).put(digest(["b"]), lambda p: p.write_bytes(b"2"))
     assert list(folder.iterdir()) == [young]
+
+
+def test_a_message_keeps_the_dots_of_paths():
+    """A line ends in one stop, and `../models` stays what the user wrote."""
+    error = UserError("there is no such file", where="model.path = ../models/x..y", remedy="Look.")
+    assert error.line() == "model.path = ../models/x..y: there is no such file. Look."
+    assert UserError("it ended.").line() == "it ended."

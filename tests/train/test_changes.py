@@ -201,3 +201,9 @@ def test_places_far_away_stay_absolute(project: Path, tmp_path_factory: pytest.T
     assert inside.model.path == "../../train"
     gone = near(run(model={"path": str(project / "gone")}), project / "out")
     assert Path(gone.model.path).is_absolute()
+
+
+def test_allowing_changes_of_a_new_run_is_refused(project: Path):
+    options = TrainOptions(run=project / "run.toml", out=project / "o", allow_change=("data",))
+    with pytest.raises(UserError, match="--allow-change: is for a run that goes on"):
+        task.run(options, Silent())

@@ -25,8 +25,9 @@ class UserError(Exception):
     def line(self) -> str:
         """Returns the whole message on one line."""
         head = f"{self.where}: {self.what}" if self.where is not None else self.what
+        stop = "" if head.rstrip().endswith((".", "!", "?")) else "."
         tail = f" {self.remedy}" if self.remedy else ""
-        return " ".join(f"{head}.{tail}".replace("..", ".").split())
+        return " ".join(f"{head}{stop}{tail}".split())
 
 
 class Interrupted(Exception):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from renma.config import Run, load_run
 from renma.config.tasks import TrainOptions
+from renma.core.errors import UserError
 from renma.core.events import EventLog, Report, Silent
 from renma.train import launcher
 from renma.train.folder import RunFolder, choose, locked, with_places, write_run
@@ -35,6 +36,12 @@ def run(options: TrainOptions, report: Report) -> None:
     launcher.check()
     # a launcher that restarts dead processes means: go on
     resume = options.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if options.allow_change and not resume:
+        raise UserError(
+            "is for a run that goes on",
+            where="--allow-change",
+            remedy="Add --resume, or take it out.",
+        )
     if not processes.main:
         report = Silent()
     with before_the_loop(), _together(processes, source.run):
