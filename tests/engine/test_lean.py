@@ -12,8 +12,10 @@ from torch.nn import functional
 
 from renma.adapters import _product
 from renma.config.adapter import Full, LoHa, Lora
+from renma.config.model import ModelConfig
 from renma.config.targets import TargetConfig
 from renma.engine import cpu_attention, frozen_conv, lean
+from renma.engine.model import load_family
 from renma.engine.network import Network
 
 PIECES = ("recomputed", "convolutions", "products", "attention")
@@ -182,8 +184,9 @@ def test_keeps_a_fifth_less_for_backward(mame):
     assert after < 0.8 * before
 
 
-def test_nothing_reaches_below_the_lowest_adapter(mame):
+def test_nothing_reaches_below_the_lowest_adapter():
     """No gradient to latents, nor through layers that only they reach; with checkpointing too."""
+    mame = load_family(ModelConfig(), device="cpu")  # of its own: every weight must be frozen
     config = Lora(rank=2, targets=TargetConfig(only=("mid_block.*",)))
     network = Network.fresh(mame, config, 0, ("unet",))
     network.attach()
