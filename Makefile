@@ -15,7 +15,7 @@ demo: $(VENV)/.installed ## from pictures to a judged LoRA, into demo/
 	$(BIN)/renma demo --out demo
 
 test: $(VENV)/.installed-dev ## all tests but the slow ones
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest
 
 slow: $(VENV)/.installed-dev ## full-size models and long runs
 	$(BIN)/python -m pytest -m slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import os
@@ -120,6 +121,16 @@ def build(tasks: tuple[Task, ...] = TASKS) -> App:
     return app
 
 
+def _room(task: Task) -> Any:
+    """Imports a task's module; the schema's classes are many objects that never become garbage."""
+    gc.disable()
+    try:
+        return import_module(task.room)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _command(task: Task) -> Callable[..., None]:
     """Returns a function with the task's options as parameters; it imports the room when called."""
 
@@ -129,7 +140,7 @@ def _command(task: Task) -> Callable[..., None]:
         named = {fields[name].alias or name: value for name, value in values.items()}
         checked = validate(task.options, named, task.name)
         with Screen() as screen:
-            import_module(task.room).run(checked, screen)
+            _room(task).run(checked, screen)
 
     command.__doc__ = f"{task.summary}\n\nExample: {task.example}"
     command.__name__ = task.name
