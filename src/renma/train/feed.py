@@ -17,6 +17,7 @@ from renma.data.augment import Augment, draw, is_cacheable
 from renma.data.buckets import Fit
 from renma.data.captions import plain_caption, shown_caption, variants
 from renma.data.item import Item
+from renma.data.latent_key import all_wanted
 from renma.data.order import Batch, Showing, fitted
 from renma.data.pixels import Pixels, load_fitted
 from renma.engine.latents import Entry, Latents, Wanted
@@ -172,16 +173,7 @@ class Feed:
 
     def all_wanted(self) -> list[Wanted]:
         """Returns every latent that can be encoded ahead, those of held-out pictures too."""
-        found = []
-        for item, fit, cached in self._pictures():
-            if cached:
-                found.append(Wanted(item, fit, flip=False))
-                if item.subset.flip_aug:
-                    found.append(Wanted(item, fit, flip=True))
-        for scanned in self.prepared.scan.sets:
-            for item in scanned.held_out:
-                found += [Wanted(item, fitted(item, scanned.dataset), flip=False)]
-        return found
+        return list(all_wanted(self.prepared.order))
 
     def fixed_captions(self) -> list[str] | None:
         """Returns all captions that can be shown, or None where they are too many to encode."""
