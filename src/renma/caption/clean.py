@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from renma.caption.metadata import finish, load
-from renma.config.caption_tasks import CleanOptions
+from renma.config.caption.metadata import CleanOptions
 from renma.core.events import Report
 from renma.data.captions import tags as split
 

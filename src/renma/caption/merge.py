@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from renma.caption.metadata import finish, load
-from renma.config.caption_tasks import MergeOptions
+from renma.config.caption.metadata import MergeOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.data.caption_file import CaptionFiles, caption_lines, decoded

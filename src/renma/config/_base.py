@@ -65,3 +65,8 @@ def argument(default: Any = ...) -> Any:
 def short(letter: str, default: Any = ...) -> Any:
     """Returns a field that has a one-letter name on the command line, such as ``-o``."""
     return Field(default, json_schema_extra={"short": letter})
+
+
+def word(default: Any = ...) -> Any:
+    """Returns a field whose numbers are one word to people, such as ``512x768``; so is its default."""
+    return Field(default, validate_default=default is not ..., json_schema_extra={"word": True})

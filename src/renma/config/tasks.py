@@ -6,16 +6,17 @@ name only, so that listing tasks imports none of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from renma.config import caption_tasks as captions
 from renma.config import file_tasks as files
 from renma.config._base import Section, argument
+from renma.config._task import Task
+from renma.config.caption.tasks import CAPTION_TASKS
 from renma.config.compat_tasks import ImportKohyaOptions
+from renma.config.prepare.tasks import PREPARE_TASKS
 from renma.core.errors import UserError
 
 
@@ -126,26 +127,7 @@ class LayersOptions(_RunSource):
     """Print the table as JSON, for programs."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One thing renma can do.
-
-    Attributes:
-        name: the command; two words are a command inside a group.
-        room: the module whose ``run(options, report)`` does it.
-        options: what it can be told.
-        summary: one line of help.
-        example: a command line that works.
-    """
-
-    name: str
-    room: str
-    options: type[Section]
-    summary: str
-    example: str
-
-
-TASKS = (
+TASKS: tuple[Task, ...] = (
     Task(
         "demo",
         "renma.cli.demo",
@@ -160,20 +142,8 @@ TASKS = (
         "Make a folder for your pictures, with a run.toml that explains itself.",
         "renma init mine --sample character",
     ),
-    Task(
-        "caption merge",
-        "renma.caption.merge",
-        captions.MergeOptions,
-        "Put the caption files of a folder into one metadata file.",
-        "renma caption merge pictures -o meta.json",
-    ),
-    Task(
-        "caption clean",
-        "renma.caption.clean",
-        captions.CleanOptions,
-        "Clean the tags of a metadata file; --diff shows every change, --dry-run writes none.",
-        "renma caption clean meta.json -o clean.json --diff",
-    ),
+    *PREPARE_TASKS,
+    *CAPTION_TASKS,
     Task(
         "check",
         "renma.train.check",

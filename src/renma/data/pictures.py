@@ -59,7 +59,7 @@ def inspect(path: Path, max_pixels: int = MAX_PIXELS) -> Look:
     Raises:
         UserError: no picture, a broken one, or more pixels than allowed.
     """
-    with _opened(path, max_pixels) as picture:
+    with opened(path, max_pixels) as picture:
         width, height = _upright_size(picture)
         frames = picture.format != "MPO" and getattr(picture, "is_animated", False)
         picture.draft(None, (1, 1))  # a JPEG is checked at an eighth of its size
@@ -80,7 +80,7 @@ def measure(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     Raises:
         UserError: no picture, or more pixels than allowed.
     """
-    with _opened(path, max_pixels) as picture:
+    with opened(path, max_pixels) as picture:
         return _upright_size(picture)
 
 
@@ -107,10 +107,26 @@ def read_layers(
     Raises:
         UserError: broken file, unusual colour mode, or more pixels than allowed.
     """
-    with _opened(path, max_pixels) as picture:
+    with opened(path, max_pixels) as picture:
         picture.load()
         upright = ImageOps.exif_transpose(picture)
         return flatten(upright, background), _alpha(upright)
+
+
+def read_straight(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Returns the first frame upright and in sRGB: RGBA where it can be transparent, else RGB.
+
+    Raises:
+        UserError: broken file, unusual colour mode, or more pixels than allowed.
+    """
+    with opened(path, max_pixels) as picture:
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        alpha = _alpha(upright)
+        rgb = _in_srgb(_opaque(upright), upright.info.get("icc_profile"))
+        if alpha is not None:
+            rgb.putalpha(alpha)
+        return rgb
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -121,7 +137,7 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         UserError: broken file, or more pixels than allowed.
     """
-    with _opened(path, max_pixels) as picture:
+    with opened(path, max_pixels) as picture:
         picture.load()
         return _opaque(ImageOps.exif_transpose(picture)).convert("RGB").getchannel("R")
 
@@ -230,7 +246,14 @@ def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Opens a picture file without reading its pixels, for those who need the file's own facts.
+
+    Inside the block, whatever Pillow raises on damaged bytes is told as the user's mistake.
+
+    Raises:
+        UserError: no picture, a broken one, or more pixels than allowed.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow's own limit and its remarks on odd metadata; ours is checked below

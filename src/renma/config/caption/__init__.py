@@ -1,0 +1,1 @@
+"""Options of ``renma caption VERB``: one file a verb."""

@@ -1,0 +1,1 @@
+"""Options of ``renma prepare VERB``: one file a verb."""
