@@ -170,7 +170,8 @@ def test_one_name_twice_makes_two_pictures(folder: Path, tmp_path: Path) -> None
     _picture(folder / "0-png.png", 6)
     _run(folder, Mirror(tmp_path / "log"))
     made = {p.name for p in (tmp_path / "out").glob("*.png")}
-    assert len(made) == 6 and {"0-bmp.png", "0-png.png", "0-png_.png"} <= made
+    assert len(made) == 6
+    assert {"0-bmp.png", "0-png.png", "0-png_.png"} <= made
 
 
 def test_names_of_every_kind_are_found_and_kept(tmp_path: Path) -> None:

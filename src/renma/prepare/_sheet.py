@@ -48,11 +48,11 @@ def write_sheet(out: Path, folder: Path, record: Record, report: Report) -> Path
         report: told the progress.
     """
     rows = [row for _, row in sorted(record.rows.items()) if row.outputs]
-    shown = rows if len(rows) <= MOST else [rows[i * len(rows) // MOST] for i in range(MOST)]
+    chosen = rows if len(rows) <= MOST else [rows[i * len(rows) // MOST] for i in range(MOST)]
     pairs = []
-    for count, row in enumerate(shown, 1):
+    for count, row in enumerate(chosen, 1):
         pairs.append((_before(folder, row), [_after(out, output) for output in row.outputs]))
-        report.event("working", what="the contact sheet", done=count, total=len(shown))
+        report.event("working", what="the contact sheet", done=count, total=len(chosen))
     head = record.head()
     assert head is not None
     environment = Environment(
