@@ -137,9 +137,8 @@ def each_caption(change: Callable[[str], str]) -> Change:
 
 def remove(pattern: str) -> Change:
     """Removes files and folders."""
-    return lambda: [
-        shutil.rmtree(p) if p.is_dir() else p.unlink() for p in sorted(Path().glob(pattern))
-    ]
+    found = Path().glob
+    return lambda: [shutil.rmtree(p) if p.is_dir() else p.unlink() for p in [*found(pattern)]]
 
 
 def tensors(name: str, shapes: dict[str, list[int]]) -> Change:
@@ -212,6 +211,8 @@ REFUSED = (
     Mistake("the name sd-scripts has for an option", put("rank = 16", "network_dim = 16")),
     Mistake("a number in quotes", put("rank = 16", 'rank = "16"')),
     Mistake("a learning rate in quotes", put("1e-3", '"1e-3"')),
+    Mistake("a size in quotes", put("resolution = 128", 'resolution = "128,128"')),
+    Mistake("a folder's key in [data]", add("data", 'mask_dir = "masks"')),
     Mistake("yes instead of true", put("shuffle_caption = true", 'shuffle_caption = "yes"')),
     Mistake("half a step", put("max_steps = 200", "max_steps = 10.5")),
     Mistake("no steps", put("max_steps = 200", "max_steps = 0")),
@@ -252,6 +253,8 @@ REFUSED = (
     Mistake("a prompt file that is not there", put('prompts = ["aa12, person"]', 'prompts_file = "prompt.txt"')),
     Mistake("one prompt without brackets", put('["aa12, person"]', '"aa12, person"')),
     Mistake("an argument the optimizer does not have", add("optimizer", "args = {momentum = 0.9}")),
+    Mistake("an optimizer class that is not installed", put('"adamw"', '"custom"\nclass_path = "lion_torch.Lion"')),
+    Mistake("Adafactor's own schedule beside a fixed rate", both(put('"adamw"', '"adafactor"\nrelative_step = false'), put('"constant"', '"adafactor"'))),
     Mistake("Prodigy with two learning rates", both(put('"adamw"', '"prodigy"'), put("1e-3", "1.0\ntext_encoder_lr = 0.5"))),
     Mistake("a falling schedule with a schedule-free optimizer", both(put('"adamw"', '"adamwschedulefree"'), put('"constant"', '"cosine"'))),
     Mistake("an option for v-prediction on another model", objective("scale_v_pred_loss_like_noise_pred = true")),
@@ -294,6 +297,7 @@ WARNED = (
     Mistake("a learning rate a hundred times too high", put("1e-3", "0.1")),
     Mistake("a warm-up as long as the run", put('"constant"', '"constant_with_warmup"\nwarmup_steps = 300')),
     Mistake("a rate for a text encoder that is off", both(put("1e-3", "1e-3\ntext_encoder_lr = 1e-4"), add("train", "text_encoder = false"))),
+    Mistake("a prefix in the place of the trigger word", add("data", 'caption_prefix = "masterpiece,"')),
     Mistake("saving every step", put("save_every_steps = 50", "save_every_steps = 1")),
     Mistake("a checkpoint that never comes", put("save_every_steps = 50", "save_every_steps = 500")),
     Mistake("previews without an interval", put("every_steps = 50\n\n[output]", "\n[output]")),
@@ -347,8 +351,7 @@ def answer(mistake: Mistake) -> Answer:
 def _bare(text: str, places: tuple[str, ...]) -> list[str]:
     for place in places:
         text = text.replace(f"{place}/", "").replace(place, "/home/me/aa12")
-    text = text.replace(str(assets.MAME), "mame")
-    return text.splitlines()
+    return text.replace(str(assets.MAME), "mame").splitlines()
 
 
 def rows() -> list[tuple[Mistake, Answer]]:
@@ -361,9 +364,8 @@ def page(found: list[tuple[Mistake, Answer]]) -> str:
     refused = [_row(mistake, told.errors[:1]) for mistake, told in found if mistake in REFUSED]
     warned = [_row(mistake, told.warnings) for mistake, told in found if mistake in WARNED]
     head = "| mistake | the line it gets |\n|---|---|\n"
-    return _PAGE.format(
-        len(refused), head + "\n".join(refused), len(warned), head + "\n".join(warned)
-    )
+    tables = [head + "\n".join(rows) for rows in (refused, warned)]
+    return _PAGE.format(len(refused), tables[0], len(warned), tables[1])
 
 
 _PAGE = """\

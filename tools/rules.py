@@ -38,7 +38,8 @@ def page() -> str:
 
 
 def _row(rule: Rule) -> str:
-    return f"| `{rule.id}` | {_LEVELS[rule.level]} | {rule.about} | {rule.reason} |"
+    about, reason = (text.replace("|", "\\|") for text in (rule.about, rule.reason))
+    return f"| `{rule.id}` | {_LEVELS[rule.level]} | {about} | {reason} |"
 
 
 if __name__ == "__main__":

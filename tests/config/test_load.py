@@ -11,6 +11,7 @@ from renma.config.dataset_toml import read_dataset_toml
 from renma.config.prompts import parse, prompts
 from renma.config.sample import SampleConfig
 from renma.core.errors import UserError
+from testbed.guide import SETTINGS
 
 MISTAKES = {
     "[train]\nmax_step = 3": r":2: unknown key 'train.max_step'. Did you mean 'max_steps'\?",
@@ -108,27 +109,9 @@ def test_dump_is_read_back_the_same(tmp_path: Path):
     assert load_run(again) == run
 
 
-GUIDE = """
-[general]
-enable_bucket = false   # Aspect Ratio Bucketingを使うか否か
-flip_aug = false             # 画像反転水増しを利用しない
-shuffle_caption = true  # キャプションシャッフル有効
-keep_tokens = 1           # キャプション先頭のトリガーワード保護
-
-[[datasets]]
-batch_size = 1
-resolution = [384, 512]
-
-  [[datasets.subsets]]
-  image_dir = '学習画像のフォルダ' # 学習用画像を入れたフォルダを指定
-  caption_extension = '.txt'                # キャプションファイルの拡張子
-  num_repeats = 40                           # 学習用画像の繰り返し回数
-"""
-
-
 def test_the_guides_settings_toml(tmp_path: Path):
     path = tmp_path / "settings.toml"
-    path.write_text(GUIDE)
+    path.write_text(SETTINGS, encoding="utf-8")
     data = read_dataset_toml(path)
     assert data["shuffle_caption"] is True
     assert data["datasets"][0]["resolution"] == [384, 512]

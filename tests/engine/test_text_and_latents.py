@@ -45,6 +45,30 @@ def test_latents_do_not_depend_on_what_is_encoded_beside_them(mame, tmp_path: Pa
         assert torch.equal(one, other)
 
 
+def test_damage_that_comes_later_is_told_once(mame, tmp_path: Path):
+    """F15: found in the middle of a run; what vanished is made anew without a word."""
+    pictures = [wanted(tmp_path, colour) for colour in ("red", "green", "blue")]
+    told: list[str] = []
+    store = Store("latents", ".safetensors", tmp_path / "c")
+    latents = Latents.of(mame, store, memory_mib=0, warn=told.append)
+    latents.prepare(pictures, quiet)
+    before = [tensors(latents, picture) for picture in pictures]
+    files = sorted((tmp_path / "c").rglob("*.safetensors"))
+    files[0].unlink()
+    again = [tensors(latents, picture) for picture in pictures]
+    assert told == []
+    for path in files:
+        path.write_bytes(path.read_bytes()[:-8])
+    again = [tensors(latents, picture) for picture in pictures]
+    assert all(
+        torch.equal(a, b)
+        for x, y in zip(before, again, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
+    assert len(told) == 1
+    assert "damaged entry of the latent cache was made anew, that of red.png" in told[0]
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "foreign"])
 def test_damaged_latents_are_made_anew(mame, tmp_path: Path, damage: str):
     picture = wanted(tmp_path, "red")

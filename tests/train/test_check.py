@@ -196,6 +196,7 @@ def test_json_has_the_findings_with_reason_and_remedy(project: Path, capsys):
     assert found["memory"]["activations"] > 0
 
 
+@pytest.mark.timed
 def test_a_second_check_of_a_thousand_pictures_is_quick(project: Path, tmp_path: Path, monkeypatch):
     """G2: under 2 seconds, all of it: settings, scan, plan, table. Every picture is another file."""
     monkeypatch.setenv("RENMA_CACHE", str(tmp_path / "cache"))
@@ -212,6 +213,7 @@ def test_a_second_check_of_a_thousand_pictures_is_quick(project: Path, tmp_path:
     assert time.process_time() - before < 2
 
 
+@pytest.mark.timed
 def test_a_check_takes_no_longer_for_a_longer_run(project: Path):
     """The longest run there can be, with regularisation pictures that take turns."""
     values = ["train.save_every_steps=0"]

@@ -86,6 +86,7 @@ CASES = {
     "quantised-toy": (nothing, ["model.quantize=nf4"]),
     "quantised-merge": (lora_file, ["model.quantize=nf4", "start.base_weights=['l.safetensors']"]),
     "vae-batch-idle": (nothing, ["data.vae_batch_size=4", "train.device=cpu"]),
+    "more-threads-than-cores": (nothing, ["train.threads=9999"]),
     "clip-skip": (nothing, ["model.clip_skip=3"]),
     "doubles": (copied(f"{TRAIN}/red.png", f"{TRAIN}/again.png"), []),
     "on-both-sides": (copied(f"{TRAIN}/red.png", f"{REG}/again.png"), []),
@@ -116,6 +117,8 @@ CASES = {
     "first-tag-moves": (nothing, ["data.keep_tokens=0"]),
     "all-tags-kept": (nothing, ["data.keep_tokens=9"]),
     "keep-tokens-idle": (nothing, ["data.shuffle_caption=false"]),
+    "pushed-out-of-front": (nothing, ["data.caption_prefix='masterpiece, best quality,'"]),
+    "marks-as-text": (captions("aa12, person ||| {smile|frown}"), []),
     "class-tokens-idle": (nothing, [f"data.datasets=[{{subsets=[{{image_dir='{TRAIN}',class_tokens='cat'}}]}}]", "data.train_folder=''", WITHOUT_REG]),
     "token-warm-up": (nothing, ["data.token_warmup_step=1000"]),
     "mirrored-sides": (captions("aa12, right hand up"), ["data.flip_aug=true"]),
@@ -141,6 +144,8 @@ CASES = {
     "no-room": (None, []),
     "previews-idle": (nothing, ["sample.every_steps=10"]),
     "trigger-not-drawn": (nothing, ["sample.every_steps=10", "sample.prompts=['a cat']"]),
+    "never-measured": (nothing, ["data.validation_split=0.3", "train.validate_every_steps=61"]),
+    "mostly-held-out": (nothing, ["data.validation_split=0.6"]),
     "nothing-held-out": (nothing, ["train.validate_every_steps=5"]),
 }  # fmt: skip
 REFUSED = {
@@ -191,6 +196,30 @@ WITH_EFFECT = {
         (nothing, ["data.caption_dropout_every_n_epochs=5"]),
         (nothing, ["data.caption_dropout_every_n_epochs=0"]),
     ],
+    "pushed-out-of-front": [
+        (nothing, ["data.caption_prefix='masterpiece,'", "data.keep_tokens=2"]),
+        (nothing, ["data.caption_prefix='masterpiece,'", "data.shuffle_caption=false"]),
+        (nothing, ["data.caption_prefix='masterpiece'"]),  # one tag with the trigger word
+        (nothing, ["data.caption_prefix='aa12, best quality,'"]),
+        (captions("smile, person, aa12"), ["data.caption_prefix='masterpiece,'"]),  # never kept
+        (
+            captions("aa12 ||| smile, hat"),
+            ["data.caption_prefix='x,'", "data.keep_tokens_separator='|||'"],
+        ),
+    ],
+    "marks-as-text": [
+        (captions("aa12 ||| smile"), ["data.keep_tokens_separator='|||'"]),
+        (captions("aa12, red;;;hat"), ["data.secondary_separator=';;;'"]),
+        (captions("aa12 ||| smile"), ["data.caption_separator='|||'"]),
+        (captions("aa12, {smile|frown}"), ["data.enable_wildcard=true"]),
+        (captions("aa12, {smile}, a | b"), []),
+    ],
+    "more-threads-than-cores": [(nothing, ["train.threads=0"]), (nothing, ["train.threads=1"])],
+    "never-measured": [
+        (nothing, ["data.validation_split=0.3", "train.validate_every_steps=60"]),
+        (nothing, ["train.validate_every_steps=61"]),  # nothing is held out, which is said
+    ],
+    "mostly-held-out": [(nothing, ["data.validation_split=0.3"]), (nothing, [])],
     "background-idle": [
         (CLEAR, ["data.background=[0,0,0]"]),
         (nothing, ["data.background=[255,255,255]"]),

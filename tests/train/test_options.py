@@ -218,8 +218,8 @@ def test_missing_start_files_are_named_before_anything_is_loaded(project: Path):
 
 
 def test_another_algorithm_for_one_time(project: Path):
-    """The file's own rank belongs to its own algorithm; the whole section can be replaced."""
-    with pytest.raises(UserError, match=r"--set 'adapter=\{algo=\"ia3\"\}'"):
+    """The file's own rank and alpha belong to its own algorithm: both are named, nothing else."""
+    with pytest.raises(UserError, match=r"means nothing to 'ia3'\. Remove it, and alpha too\.$"):
         _checked(project, "adapter.rank=3", "adapter.algo=ia3")
     assert _checked(project, "adapter={algo='ia3'}").plan.parameters > 0
 

@@ -84,6 +84,7 @@ def test_json(project: Path, capsys):
     assert json.loads(capsys.readouterr().out)["steps"] == 6
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("command", ["check", "train"])
 def test_answers_in_half_a_second_without_torch(project: Path, command: str):
     mistake = ", '--set', 'train.max_stps=3'" if command == "train" else ""

@@ -63,6 +63,18 @@ def test_set_wins_over_the_file(file: Path):
     assert pointed(error, file, ("data.res=3",)).line().startswith(str(file))
 
 
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("data.train_folder = /a/b", "--set data.train_folder=/a/b: is wrong."),
+        ("data.train_folder", "--set data.train_folder: is wrong."),
+    ],
+)
+def test_an_option_that_set_names_is_not_named_twice(file: Path, where: str, line: str):
+    error = UserError("is wrong", where=where, remedy="Mend it.")
+    assert pointed(error, file, ("data.train_folder=b",)).line() == f"{line} Mend it."
+
+
 def test_the_same_key_twice_is_nobodys(tmp_path: Path):
     path = tmp_path / "settings.toml"
     path.write_text(

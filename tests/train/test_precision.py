@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from renma.config.train import TrainConfig
 from renma.core.events import Silent, read_events
 from renma.formats import safetensors
 from renma.train import task
+from renma.train.assemble import emulates_bf16
 
 FLAGS = "flags\t\t: fpu sse avx2 {} rdrand\n"
 
@@ -33,6 +35,37 @@ def test_auto_is_what_the_processor_multiplies_in(tmp_path, monkeypatch, flags, 
     monkeypatch.setattr(precision, "_NVIDIA", tmp_path / "none")
     assert precision.resolved(TrainConfig()).precision == expected
     assert precision.resolved(TrainConfig(precision="fp32")).precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"), [("fp asimd bf16 i8mm", True), ("fp asimd ebf16", False)]
+)
+def test_arm_processors_say_it_among_their_features(tmp_path, monkeypatch, features, expected):
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text(f"processor\t: 0\nFeatures\t: {features}\nCPU part\t: 0xd40\n")
+    monkeypatch.setattr(precision, "_CPU", cpu)
+    assert precision.processor_knows_bf16() is expected
+    monkeypatch.setattr(precision, "_CPU", tmp_path / "none")
+    assert not precision.processor_knows_bf16()
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(),
+    reason="torch tells the abilities of x86 processors only",
+)
+def test_the_processor_is_judged_as_torch_judges_it():
+    own = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert precision.processor_knows_bf16() == own
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_emulated_bf16_is_none_of_the_gpus_own(able, monkeypatch):
+    def supported(including_emulation: bool = True) -> bool:
+        return able or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert emulates_bf16(torch.device("cuda")) is not able
+    assert not emulates_bf16(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("told", "expected"), [("8.6\n7.5", "fp16"), ("9.0", "bf16")])

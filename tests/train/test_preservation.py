@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from renma.config import load_run
-from renma.engine.latents import Latents
-from renma.engine.network import Network
-from renma.train.feed import Feed
 from renma.train.loop import Trainer
-from renma.train.plan import prepare, trained_parts
+from testbed.trainers import trainer
 
 ALL = "objective.prior_preservation=true"
-
-
-@contextmanager
-def trainer(project: Path, family, *values: str):
-    run = load_run(project / "run.toml", list(values))
-    prepared = prepare(run, project)
-    latents = Latents.of(family)
-    feed = Feed(run, prepared, latents)
-    latents.prepare(feed.all_wanted(), lambda done, total: None)
-    network = Network.fresh(family, run.adapter, 0, trained_parts(run))
-    network.attach()
-    try:
-        yield Trainer(run, prepared, family, network, feed, None)
-    finally:
-        network.detach()
 
 
 def regularisation(one: Trainer, wanted: bool):

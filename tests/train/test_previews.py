@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -209,7 +210,8 @@ def test_a_defect_is_no_lack_of_memory(mame, tmp_path: Path, monkeypatch):
 
 
 def tile(step: int, number: int, colour: str, size: tuple[int, int] = (40, 30)) -> Drawn:
-    return Drawn(step, (number, 1.0), f"{number}: prompt", Image.new("RGB", size, colour))
+    how = ("seed 1", "ddim, 4 steps")
+    return Drawn(step, (number, 1.0), f"{number}: prompt", how, Image.new("RGB", size, colour))
 
 
 def at(page: Image.Image, column: int, row: int, size: tuple[int, int] = (40, 30)) -> object:
@@ -228,6 +230,22 @@ def test_the_overview_has_a_row_a_prompt_and_a_column_a_time():
     heads = page.crop((LABEL, 0, page.width, HEAD)).convert("L")
     assert labels.getextrema()[0] < 99  # something is written there
     assert heads.getextrema()[0] < 99
+
+
+def test_labels_tell_seed_and_sampler_and_keep_room_for_them(tmp_path: Path):
+    """What decides how a picture looks is read off the sheet; a long prompt is cut for it."""
+    shot = Shot("aa12, " + "smile, " * 60, seed=4711, sampler="dpmsolver++", steps=30)
+    picture = Image.new("RGB", (64, 64), "grey")
+    path = tmp_path / "samples" / "step-00000005-00.png"
+    path.parent.mkdir()
+    preview_file.write(path, picture, Drawing(shot, 1.0, 0, 0, False), "lora", 5)
+    (drawn,) = Overview(tmp_path).scan()
+    assert drawn.drawn_with == ("seed 4711", "dpmsolver++, 30 steps")
+    labels = [
+        sheet([replace(drawn, drawn_with=how)]).crop((0, HEAD, LABEL, HEAD + 64)).tobytes()
+        for how in (drawn.drawn_with, ("seed 4711", "ddim, 30 steps"), ("seed 1", "ddim, 30 steps"))
+    ]
+    assert len(set(labels)) == 3
 
 
 def test_the_overview_stays_of_a_size_that_can_be_looked_at():

@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from renma.config import load_run
 from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
-from renma.engine.latents import Latents
-from renma.engine.network import Network
 from renma.train import task
 from renma.train.feed import Fed, Feed
 from renma.train.loop import Trainer
-from renma.train.plan import prepare, trained_parts
+from renma.train.plan import trained_parts
+from testbed.trainers import trainer
 
 LINEAR = (
     # with eps far above the gradients AdamW moves by rate x gradient, so that their size shows
     "optimizer.eps=1", "optimizer.weight_decay=0", "optimizer.learning_rate=1",
 )  # fmt: skip
-
-
-@contextmanager
-def trainer(project: Path, family, *values: str):
-    """A trainer on the shared model, which it gives back as it was."""
-    run = load_run(project / "run.toml", list(values))
-    prepared = prepare(run, project)
-    latents = Latents.of(family)
-    feed = Feed(run, prepared, latents)
-    latents.prepare(feed.all_wanted(), lambda done, total: None)
-    network = Network.fresh(family, run.adapter, 0, trained_parts(run))
-    network.attach()
-    try:
-        yield Trainer(run, prepared, family, network, feed, None)
-    finally:
-        network.detach()
 
 
 class Given:

@@ -68,5 +68,5 @@ def short(letter: str, default: Any = ...) -> Any:
 
 
 def word(default: Any = ...) -> Any:
-    """Returns a field whose numbers are one word to people, such as ``512x768``; so is its default."""
+    """Returns a field that people write as one word, such as ``512x768``; so is its default."""
     return Field(default, validate_default=default is not ..., json_schema_extra={"word": True})

@@ -22,6 +22,7 @@ from renma.config.schedule import (
     PiecewiseConstant,
     WarmupStableDecay,
 )
+from renma.core.counted import counted, idle
 from renma.core.errors import UserError
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
@@ -58,7 +59,12 @@ class Problems:
 
 
 def problems(
-    run: Run, parts: Sequence[str], steps: int, block_rates: Iterable[float] = ()
+    run: Run,
+    parts: Sequence[str],
+    steps: int,
+    block_rates: Iterable[float] = (),
+    *,
+    cpu: bool = False,
 ) -> Problems:
     """Returns what is wrong or strange about a run's optimizer, schedule and rates.
 
@@ -67,8 +73,9 @@ def problems(
         parts: what is trained: of ``unet``, ``text_encoder``, ``text_encoder_2``.
         steps: optimizer steps of the run.
         block_rates: factors on the rate of each trained layer, where they are known.
+        cpu: whether it will surely compute without a GPU, whatever ``train.device`` says.
     """
-    errors = (*_rates_of(run, parts, set(block_rates)), *_schedule(run), *_means(run))
+    errors = (*_rates_of(run, parts, set(block_rates)), *_schedule(run), *_means(run, cpu))
     warnings = (
         *_idle_rates(run, parts), *_unusual_rates(run, parts), *_odd_schedule(run, steps),
         *_adafactor(run), *_estimates(run, steps),
@@ -139,11 +146,19 @@ def _schedule(run: Run) -> Iterator[UserError]:
             where="schedule.name",
             remedy="Set optimizer.relative_step = false with a learning rate, or leave it out.",
         )
-    if schedule.name == "adafactor" and not relative:
+    if schedule.name == "adafactor" and isinstance(optimizer, Adafactor) and not relative:
+        yield UserError(
+            "the schedule 'adafactor' is the rate that Adafactor computes itself, and "
+            "optimizer.relative_step = false says that it shall not",
+            where="schedule.name",
+            remedy="Set relative_step = true, or schedule.name = 'constant_with_warmup', which is "
+            "usual with a fixed rate.",
+        )
+    elif schedule.name == "adafactor" and not relative:
         yield UserError(
             f"the schedule 'adafactor' is Adafactor's own, not for {optimizer.name}",
             where="schedule.name",
-            remedy="Use optimizer.name = 'adafactor' with relative_step, or another schedule.",
+            remedy="Use optimizer.name = 'adafactor', or another schedule.",
         )
     free = optimizer.traits.own_schedule == "schedule_free"
     if free and schedule.name not in ("constant", "constant_with_warmup"):
@@ -155,14 +170,14 @@ def _schedule(run: Run) -> Iterator[UserError]:
         )
 
 
-def _means(run: Run) -> Iterator[UserError]:
+def _means(run: Run, cpu: bool) -> Iterator[UserError]:
     """Refuses what the optimizer has not the means for."""
     optimizer, traits = run.optimizer, run.optimizer.traits
-    if traits.paged and run.train.device == "cpu":
+    if traits.paged and (cpu or run.train.device == "cpu"):
         yield UserError(
             f"{optimizer.name} keeps its state in paged memory, which only GPUs have",
             where="optimizer.name",
-            remedy="Take its form without 'paged', or train.device = 'cuda'.",
+            remedy=f"Take '{optimizer.name.removeprefix('paged').removesuffix('32bit')}' on a CPU.",
         )
     free = traits.own_schedule == "schedule_free"
     if free and optimizer.l1:
@@ -204,7 +219,7 @@ def _idle_rates(run: Run, parts: Sequence[str]) -> Iterator[str]:
         keys = ("learning_rate", *_KEYS.values())
         given = [k for k in keys if _differs(run, k) and getattr(run.optimizer, k)]
         if given:
-            yield f"optimizer.{', '.join(given)} have no effect: relative_step computes the rates."
+            yield f"optimizer.{idle(given)}: relative_step computes the rates."
 
 
 def _inherits(run: Run, part: str) -> bool:
@@ -255,11 +270,17 @@ def _odd_schedule(run: Run, steps: int) -> Iterator[str]:
     schedule = run.schedule
     warmup = 0 if isinstance(schedule, Constant) else _warmup(run, steps)
     if warmup and warmup >= steps:
-        yield f"schedule.warmup_steps: the warm-up takes all of the {steps} steps."
+        yield f"schedule.warmup_steps: the warm-up takes all of the {counted(steps, 'step')}."
     if schedule.name == "constant_with_warmup" and not warmup:
         yield "schedule: constant_with_warmup without warmup_steps is constant."
     if isinstance(schedule, CosineWithRestarts) and not _restarts(schedule):
         yield ONE_CYCLE
+    cycles = getattr(schedule, "num_cycles", 1)
+    if cycles > max(1, steps - warmup) // 2 and cycles > 1:
+        yield (
+            f"schedule.num_cycles = {cycles} leaves a cycle less than 2 of the {steps - warmup} "
+            "steps: the rate only jumps. 2 to 5 are usual."
+        )
     if isinstance(schedule, WarmupStableDecay) and warmup < steps < warmup + schedule.decay(steps):
         yield (
             f"schedule.decay_steps: warm-up and fall together are longer than the {steps} steps; "
@@ -268,7 +289,7 @@ def _odd_schedule(run: Run, steps: int) -> Iterator[str]:
     if isinstance(schedule, PiecewiseConstant):
         ends = [int(part.split(":")[1]) for part in schedule.step_rules.split(",")[:-1]]
         if late := [end for end in ends if end >= steps]:
-            yield f"schedule.step_rules: step {late[0]} never comes in {steps} steps."
+            yield f"schedule.step_rules: step {late[0]} never comes in {counted(steps, 'step')}."
 
 
 def _restarts(schedule: object) -> bool:

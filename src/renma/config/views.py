@@ -121,7 +121,7 @@ def terminal_manual(section: str, levels: Iterable[str] = LEVELS) -> list[str]:
             options = chapter.at(level)
             lines += [f"  {level}"] if options else []
             for option in options:
-                lines += _terminal(option)
+                lines += terminal_option(option)
     return lines
 
 
@@ -279,7 +279,8 @@ def _toml_item(value: Any) -> Any:
     return tomlkit.item(value)
 
 
-def _terminal(option: Option) -> list[str]:
+def terminal_option(option: Option) -> list[str]:
+    """Returns one option as lines for a terminal: its facts, and its help below."""
     facts = f"{option.key} = {option.default}  ({option.allowed.replace('`', '')}"
     facts += f"; kohya: {option.kohya})" if option.kohya else ")"
     helps = textwrap.wrap(option.help, 84, break_on_hyphens=False)

@@ -48,7 +48,8 @@ def validate_sizes(dataset: Dataset) -> None:
         if side < 8 or side % 8:
             nearest = max(8, round(side / 8) * 8)
             raise UserError(
-                f"resolution {width}x{height}: sides must be multiples of 8",
+                "sides must be multiples of 8",
+                where=f"resolution = {width}x{height}",
                 remedy=f"Try {nearest}.",
             )
     if not dataset.enable_bucket or dataset.bucket_no_upscale:
@@ -56,13 +57,15 @@ def validate_sizes(dataset: Dataset) -> None:
     low, high = dataset.min_bucket_reso, dataset.max_bucket_reso
     if low > min(width, height):
         raise UserError(
-            f"min_bucket_reso = {low} is larger than a side of resolution {width}x{height}",
-            remedy=f"Set min_bucket_reso to {min(width, height) // 2} or so.",
+            f"is larger than a side of resolution {width}x{height}",
+            where=f"min_bucket_reso = {low}",
+            remedy=f"Set it to {min(width, height) // 2} or so.",
         )
     if high < max(width, height):
         raise UserError(
-            f"max_bucket_reso = {high} is smaller than a side of resolution {width}x{height}",
-            remedy=f"Set max_bucket_reso to {2 * max(width, height)} or so.",
+            f"is smaller than a side of resolution {width}x{height}",
+            where=f"max_bucket_reso = {high}",
+            remedy=f"Set it to {2 * max(width, height)} or so.",
         )
 
 

@@ -66,7 +66,7 @@ def shown_caption(
         return ""
     chance = keyed.rng(seed, "wildcard", epoch, position)
     caption = _worded(item, chance.choice)
-    if not _moves(subset) and not _marked(caption, subset):
+    if not moves(subset) and not _marked(caption, subset):
         return _bound(caption, subset)
     head, flexible, tail = _parts(caption, subset)
     flexible = _warmed(flexible, subset, step, steps)
@@ -103,7 +103,7 @@ def _drops(subset: Subset) -> bool:
     return bool(subset.caption_dropout_rate or subset.caption_dropout_every_n_epochs)
 
 
-def _moves(subset: Subset) -> bool:
+def moves(subset: Subset) -> bool:
     """Says whether tags are handled one by one; else the text is left as it is written."""
     return bool(
         subset.shuffle_caption or subset.caption_tag_dropout_rate or subset.token_warmup_step

@@ -121,12 +121,7 @@ def read_straight(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """
     with opened(path, max_pixels) as picture:
         picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        alpha = _alpha(upright)
-        rgb = _in_srgb(_opaque(upright), upright.info.get("icc_profile"))
-        if alpha is not None:
-            rgb.putalpha(alpha)
-        return rgb
+        return straight(ImageOps.exif_transpose(picture))
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -149,6 +144,15 @@ def flatten(picture: Image.Image, background: tuple[int, int, int] = WHITE) -> I
     if alpha is None:
         return rgb
     return Image.composite(rgb, Image.new("RGB", rgb.size, background), alpha)
+
+
+def straight(picture: Image.Image) -> Image.Image:
+    """Returns an upright picture, or a frame of an animation, in sRGB: RGBA or RGB."""
+    alpha = _alpha(picture)
+    rgb = _in_srgb(_opaque(picture), picture.info.get("icc_profile"))
+    if alpha is not None:
+        rgb.putalpha(alpha)
+    return rgb
 
 
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
@@ -279,7 +283,9 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
             "is not a picture that can be read", where=shown(path), remedy="Remove or replace it."
         ) from None
     except _BROKEN as error:
-        text = str(error) or type(error).__name__
+        # the system's own messages end in the file's name, which stands in front already
+        reason = error.strerror if isinstance(error, OSError) else None
+        text = reason or str(error) or type(error).__name__
         raise UserError(
             f"is a broken picture ({text})", where=shown(path), remedy="Remove or replace it."
         ) from None

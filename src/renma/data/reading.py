@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from renma.config.data import DataConfig, Subset
+from renma.core.counted import counted
 from renma.core.errors import UserError
 from renma.core.store import file_hash
 from renma.data.caption_file import CaptionFiles, read_caption
@@ -122,7 +123,9 @@ def _note_missing(folder: Path, subset: Subset, found: list[Item], notes: Notes)
     if subset.metadata_file:
         if bare:
             used = f"'{subset.class_tokens}' is used" if subset.class_tokens else "and none is used"
-            notes.add(f"{bare} pictures in {subset.metadata_file} have no caption, {used}.")
+            have = "has" if bare == 1 else "have"
+            told = f"{counted(bare, 'picture')} in {shown(subset.metadata_file)}"
+            notes.add(f"{told} {have} no caption, {used}.")
         return
     if bare and (bare < len(found) or not subset.class_tokens):
         notes.add(_without_caption(folder, bare, subset))
@@ -149,7 +152,9 @@ def _without_caption(folder: Path, count: int, subset: Subset) -> str:
     near = [e for e in sorted(others) if any(p.suffix == e for p in folder.iterdir())]
     hint = f" There are {near[0]} files: set caption_extension." if near else ""
     used = f"'{subset.class_tokens}' is used" if subset.class_tokens else "and no class_tokens"
-    return f"{count} pictures in {folder} have no caption ({extension}), {used}.{hint}"
+    have = "has" if count == 1 else "have"
+    told = f"{counted(count, 'picture')} in {shown(folder)} {have} no caption ({extension})"
+    return f"{told}, {used}.{hint}"
 
 
 def _caption(path: Path | None, subset: Subset, data: DataConfig, notes: Notes) -> str | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from renma.core.counted import times
 from renma.data.captions import tags
 from renma.data.folder import Scan
 from renma.data.item import Item
+from renma.data.notes import shown as readable
 from renma.data.order import Order
 
 CROP_WARNING = 0.2
@@ -17,9 +20,9 @@ CROP_WARNING = 0.2
 def summarise(scan: Scan, order: Order) -> dict[str, Any]:
     """Returns counts, buckets, tag frequencies and warnings.
 
-    Keys: ``train_showings`` and ``reg_showings`` (of one epoch), ``dataset_dirs``,
-    ``reg_dataset_dirs`` and ``tag_frequency`` as kohya's metadata holds them (folder names only),
-    ``warnings``.
+    Keys: ``train_showings`` and ``reg_showings`` (of one epoch); ``dataset_dirs``,
+    ``reg_dataset_dirs`` and ``tag_frequency`` as kohya's metadata holds them, by the name of the
+    folder, or of the metadata file that describes the pictures; ``warnings``.
     """
     items = [item for scanned in scan.sets for item in scanned.items]
     shown = [
@@ -57,18 +60,20 @@ class Coverage:
         """Returns it as one line, empty without regularisation pictures."""
         if not self.pictures:
             return ""
-        times = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
-        missed = f"; {self.never} of {self.pictures} are never shown" if self.never else ""
-        return f"each regularisation picture is shown {times} times{missed}"
+        missed = ""
+        if self.never:
+            are = "is" if self.never == 1 else "are"
+            missed = f"; {self.never} of {self.pictures} {are} never shown"
+        return f"each regularisation picture is shown {times(self.least, self.most)}{missed}"
 
 
 def coverage(order: Order, batches: int) -> Coverage:
     """Counts the showings of regularisation pictures in the first ``batches`` batches of a run."""
     whole, rest = order.locate(batches)
     counts = {
-        (set_index, item_index): times
+        (set_index, item_index): often
         for set_index in range(len(order.sets))
-        for item_index, times in order.rotated(set_index, whole).items()
+        for item_index, often in order.rotated(set_index, whole).items()
     }
     for batch in order.epoch(whole)[:rest] if rest and counts else ():
         for s in batch.showings:
@@ -78,12 +83,16 @@ def coverage(order: Order, batches: int) -> Coverage:
     return Coverage(len(counts), shown.count(0) if counts else 0, min(shown), max(shown))
 
 
+def _place(item: Item) -> str:
+    """Returns the name of a picture's folder; of its metadata file where one describes it."""
+    file = item.subset.metadata_file
+    return Path(file).name if file else item.path.parent.name
+
+
 def _folders(items: list[Item]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for item in items:
-        row = found.setdefault(
-            item.path.parent.name, {"n_repeats": item.subset.num_repeats, "img_count": 0}
-        )
+        row = found.setdefault(_place(item), {"n_repeats": item.subset.num_repeats, "img_count": 0})
         row["img_count"] += 1
     return found
 
@@ -91,7 +100,7 @@ def _folders(items: list[Item]) -> dict[str, dict[str, int]]:
 def _frequencies(items: list[Item]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for item in items:
-        counts = found.setdefault(item.path.parent.name, {})
+        counts = found.setdefault(_place(item), {})
         for tag in dict.fromkeys(tags(item.caption.replace("\n", ",").lower())):
             counts[tag] = counts.get(tag, 0) + 1
     return found
@@ -99,7 +108,7 @@ def _frequencies(items: list[Item]) -> dict[str, dict[str, int]]:
 
 def _warnings(scan: Scan, order: Order) -> list[str]:
     lost = [
-        f"{item.path.name} ({fitted.cropped_away:.0%})"
+        f"{readable(item.path.name)} ({fitted.cropped_away:.0%})"
         for scanned, fits in zip(scan.sets, order.fits, strict=True)
         for item, fitted in zip(scanned.items, fits, strict=True)
         if fitted.cropped_away > CROP_WARNING

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from renma.config.data import Dataset, Subset
+from renma.core.counted import counted
 from renma.core.errors import UserError
 from renma.data.augment import face_of, largest_angle
 from renma.data.buckets import fit
 from renma.data.item import Item, by_subset
 from renma.data.notes import Notes
 
-_CHOICE = re.compile(r"\{[^{}]*\|[^{}]*\}")
+CHOICE = re.compile(r"\{[^{}]*\|[^{}]*\}")
+"""One of several words, as `enable_wildcard` reads it."""
 
 
 def note_without_effect(dataset: Dataset, items: Sequence[Item], notes: Notes) -> None:
@@ -44,7 +46,7 @@ def _captions(subset: Subset, items: Sequence[Item]) -> Iterator[str]:
         mark = getattr(subset, name)
         if mark and not any(mark in text for text in texts):
             yield f"{name} has no effect, no caption holds '{mark}'"
-    varied = any("\n" in i.caption for i in items) or any(map(_CHOICE.search, texts))
+    varied = any("\n" in i.caption for i in items) or any(map(CHOICE.search, texts))
     if subset.enable_wildcard and not varied:
         yield "enable_wildcard has no effect, no caption has several lines or {a|b}"
     if subset.token_warmup_min != 1 and not subset.token_warmup_step:
@@ -64,7 +66,8 @@ def _pixels(dataset: Dataset, subset: Subset, items: Sequence[Item]) -> Iterator
     if subset.rotate_degrees:
         small = [item for item in items if _too_small(item, dataset)]
         if small:
-            yield f"rotate_degrees turns {len(small)} pictures less than asked, they are small"
+            many = counted(len(small), "small picture")
+            yield f"rotate_degrees turns {many} less than asked"
 
 
 def _too_small(item: Item, dataset: Dataset) -> bool:

@@ -18,6 +18,7 @@ from renma.data.augment import Augment
 from renma.data.item import Item
 from renma.data.latent_key import Wanted, maker_of
 from renma.data.pixels import Pixels, load_fitted
+from renma.engine.offload import out_of_memory, reason
 from renma.families._base import Family
 from renma.formats import safetensors
 
@@ -112,30 +113,60 @@ class Latents:
                 self._put(group, self.encode([entry.item for entry in group], pixels))
                 done += len(group)
                 progress(done, count)
-        if self._damaged and self._warn:
-            self._warn(f"{self._damaged} damaged entries of the latent cache were made anew")
+        if self._damaged:
+            self._tell(f"{self._damaged} damaged entries of the latent cache were made anew")
         self._damaged = 0
         return len(missing)
 
     def get(self, wanted: Wanted) -> Entry:
         """Returns one picture's latents from memory or disk; what vanished is encoded again."""
+        damaged = self._damaged
         found = self._load(wanted.key(self._maker))
         if found is None:
             (found,) = self.encode([wanted.item], _decoded([wanted]))
             self._put([wanted], [found])
+            if self._damaged > damaged == 0:  # the first since all of them were looked at
+                name = wanted.item.path.name
+                self._tell(f"a damaged entry of the latent cache was made anew, that of {name}")
         return found
 
     def encode(self, items: Sequence[Item], pixels: Sequence[Pixels]) -> list[Entry]:
         """Returns the latents of pixels of one size, without keeping them.
 
         Raises:
-            UserError: latents that are not finite, with the picture's name.
+            UserError: latents that are not finite, or a picture that memory is too small for, by
+                name.
         """
         found: list[Entry] = []
-        for start in range(0, len(items), self._batch):
-            part = slice(start, start + self._batch)
-            found += self._encode(items[part], pixels[part])
+        while len(found) < len(items):
+            part = slice(len(found), len(found) + self._batch)
+            entries = self._tried(items[part], pixels[part])
+            if entries is None:
+                self._batch = max(1, min(self._batch, len(items[part])) // 2)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                self._tell(f"not enough memory: {self._batch} pictures are encoded at once now")
+            found += entries or []
         return found
+
+    def _tried(self, items: Sequence[Item], pixels: Sequence[Pixels]) -> list[Entry] | None:
+        """Returns the latents of one batch, or None if memory ran out and half of it may fit."""
+        try:
+            return self._encode(items, pixels)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if len(items) == 1:
+                raise UserError(
+                    f"the memory is too small to encode this picture ({reason(error)})",
+                    where=items[0].path,
+                    remedy="Lower data.resolution, or free some memory.",
+                ) from None
+        return None
+
+    def _tell(self, text: str) -> None:
+        if self._warn:
+            self._warn(text)
 
     @torch.no_grad()
     def _encode(self, items: Sequence[Item], pixels: Sequence[Pixels]) -> list[Entry]:

@@ -19,7 +19,6 @@ from renma.engine.begin import apply_base_weights, begin
 from renma.engine.latents import Latents, maker_of
 from renma.engine.model import load_family, load_unet, pick_device
 from renma.engine.offload import park
-from renma.engine.precision import prefers_bf16
 from renma.engine.text_cache import TextCache
 from renma.engine.text_states import TextStates
 from renma.families._base import Family
@@ -53,7 +52,7 @@ def assemble(
     # pictures and texts are encoded before the U-Net takes its room on the device
     first = ("vae", *ENCODERS, "unet")
     device = pick_device(run.train.device)
-    if run.train.precision == "bf16" and device.type == "cuda" and not prefers_bf16(device):
+    if run.train.precision == "bf16" and emulates_bf16(device):
         text = "this GPU does not compute in bf16 itself: train.precision = 'fp16' is faster here"
         report.event("warned", text=text)
     family = load_family(
@@ -89,6 +88,15 @@ def assemble(
     return Trainer(run, prepared, family, network, feed, text, processes, begun)
 
 
+def emulates_bf16(device: torch.device) -> bool:
+    """Says whether a GPU computes in bf16 only with the help of other precisions, slowly.
+
+    The plan asks the driver (:mod:`renma.config.precision`); here torch knows the very device.
+    """
+    on_gpu = device.type == "cuda"
+    return on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def _begun_with(source: Source) -> dict[str, str]:
     """Returns digests of the LoRA files of [start], before they are read.
 
@@ -108,11 +116,9 @@ def _make_lean(family: Family, run: Run, report: Report) -> None:
     """Has the frozen parts compute with less work and memory, see :mod:`renma.engine.lean`."""
     unet = family.parts()["unet"]
     set_attention(unet, run.model.attention)
-    report.line(
-        lean.apply(
-            unet, attention=run.model.attention == "auto", pack_mib=run.train.pack_mib
-        ).line()
-    )
+    own = run.model.attention == "auto"
+    done = lean.apply(unet, attention=own, pack_mib=run.train.pack_mib)
+    report.event("lean", **done.facts())  # for those who look into events.jsonl; no one chose it
     for part in ENCODERS:
         if part in family.parts():
             lean.apply(family.parts()[part], attention=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ FREE = (
 )  # fmt: skip
 """Options that do not touch what was trained so far; a name ending in a dot is a section."""
 
-MOVED = ("model.path", "image_dir")
+MOVED = ("model.path", "image_dir", "metadata_file", "mask_dir")
 """Places that may change because their content is compared on resume: bytes of the base model's
-weights, of the pictures and of the captions."""
+weights, of the pictures, of their masks and of the captions."""
+
+CONTENTS = "data"
+"""What ``--allow-change`` has to name for pictures and captions to change."""
 
 FIXED = (
     "adapter.algo", "adapter.rank", "adapter.conv_rank", "adapter.targets.", "adapter.blocks.ranks",
@@ -32,7 +35,9 @@ FIXED = (
 """Options that the saved weights and the optimizer's memory are made for; never to be changed."""
 
 
-def check_changes(before: Run, now: Run, allow: Iterable[str], where: Path) -> tuple[str, ...]:
+def check_changes(
+    before: Run, now: Run, allow: Iterable[str], where: Path, contents: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Returns a line for each option that changed (``train.max_steps: 20 -> 240``).
 
     Args:
@@ -40,9 +45,11 @@ def check_changes(before: Run, now: Run, allow: Iterable[str], where: Path) -> t
         now: as it is to go on.
         allow: options and sections named by ``--allow-change``.
         where: the run's file, for messages.
+        contents: pictures and captions that changed, see :mod:`renma.train.contents`.
 
     Raises:
-        UserError: an option that may not change did, or ``allow`` names one that does not exist.
+        UserError: an option, a picture or a caption that may not change did, or ``allow`` names
+            an option that does not exist.
     """
     old, new = flat(before.model_dump()), flat(now.model_dump())
     changes = {
@@ -69,7 +76,24 @@ def check_changes(before: Run, now: Run, allow: Iterable[str], where: Path) -> t
             remedy="Take the change back, start a new run in another folder, or, if the rest of "
             f"the run shall go on with it: {options}.",
         )
-    return (*changes.values(), *_remarks(changes, old, allow))
+    if contents and CONTENTS not in allow:
+        raise UserError(other_contents(contents), remedy=OTHER_CONTENTS)
+    held = (f"pictures or captions: {_some(contents)}",) if contents else ()
+    names = [*changes, *(f"{CONTENTS}.contents" for _ in contents)]
+    return (*changes.values(), *held, *_remarks(names, old, allow))
+
+
+OTHER_CONTENTS = (
+    "Put them back, start a new run in another folder, or, if the rest of the run shall go on with "
+    f"them as they are: --allow-change {CONTENTS}."
+)
+"""What to do about changed pictures."""
+
+
+def other_contents(names: Sequence[str] = ()) -> str:
+    """Returns that pictures or captions changed, and which if that is known."""
+    told = f" ({_some(names)})" if names else ""
+    return f"cannot resume: pictures or captions changed since this run began{told}"
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -137,6 +161,6 @@ def _is_place(key: str) -> bool:
     return key in MOVED or key.rpartition(".")[2] in MOVED
 
 
-def _some(texts: list[str]) -> str:
+def _some(texts: Sequence[str]) -> str:
     more = f"; and {len(texts) - 5} more" if len(texts) > 5 else ""
     return "; ".join(texts[:5]) + more

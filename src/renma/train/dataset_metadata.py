@@ -7,6 +7,7 @@ from typing import Any
 
 from renma.config.data import Subset
 from renma.data.folder import ScannedSet
+from renma.data.item import by_subset
 from renma.train.places import without_folders
 from renma.train.plan import Prepared
 
@@ -78,13 +79,11 @@ def _datasets(prepared: Prepared) -> list[dict[str, Any]]:
     rows = []
     for index, scanned in enumerate(prepared.scan.sets):
         dataset = scanned.dataset
-        counts = {s.image_dir: 0 for s in dataset.subsets}
-        for item in scanned.items:
-            counts[item.subset.image_dir] += 1
+        grouped = by_subset(scanned.items)
         subsets = [
             {
                 **without_folders(s).model_dump(mode="json"),
-                "img_count": counts[s.image_dir],
+                "img_count": len(grouped.get(id(s), [])),
             }
             for s in dataset.subsets
         ]

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from renma.config import Run
 from renma.core import keyed
-from renma.core.store import digest
 from renma.data.augment import Augment, draw, is_cacheable
 from renma.data.buckets import Fit
 from renma.data.captions import plain_caption, shown_caption, variants
@@ -21,6 +20,7 @@ from renma.data.latent_key import all_wanted
 from renma.data.order import Batch, Showing, fitted
 from renma.data.pixels import Pixels, load_fitted
 from renma.engine.latents import Entry, Latents, Wanted
+from renma.train.contents import fingerprint
 from renma.train.plan import Prepared
 
 HELD_OUT = -1
@@ -188,12 +188,7 @@ class Feed:
 
     def fingerprint(self) -> str:
         """Returns a digest of all pictures, masks and captions, to notice changes on resume."""
-        return digest(
-            f"{part}:{item.digest}:{item.mask_digest}:{item.caption}"
-            for scanned in self.prepared.scan.sets
-            for part, items in (("trained", scanned.items), ("held out", scanned.held_out))
-            for item in items
-        )
+        return fingerprint(self.prepared.scan)
 
     def _showings(self, number: int) -> tuple[int, tuple[Showing, ...]]:
         epoch, index = self.prepared.order.locate(number)

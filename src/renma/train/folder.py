@@ -17,6 +17,7 @@ from renma.core.errors import UserError
 from renma.core.events import read_events
 from renma.core.store import probe, sweep, write_text
 from renma.train.changes import check_changes
+from renma.train.contents import Contents, differences
 
 _OF_THE_RUN = tuple(
     name
@@ -169,33 +170,37 @@ def near(run: Run, folder: Path) -> Run:
     return Run.model_validate(seen(run.model_dump(mode="json", exclude_none=True)))
 
 
-def write_run(
-    folder: RunFolder, run: Run, resume: bool, allow: Iterable[str] = ()
+def changes(
+    folder: RunFolder, run: Run, held: Contents, allow: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Writes run.toml, after checking a resumed run against the one that was begun.
+    """Returns what a resumed run changes, a line each (``train.max_steps: 20 -> 240``).
 
     Args:
         folder: of the run.
         run: with its places, see :func:`with_places`.
-        resume: whether it goes on.
+        held: what its pictures and captions hold now.
         allow: options and sections that may change although they decide what is trained.
 
-    Returns:
-        What a resumed run changes, a line each (``train.max_steps: 20 -> 240``).
-
     Raises:
-        UserError: an option differs that decides what was trained so far.
+        UserError: an option, a picture or a caption differs that decides what was trained so far.
     """
-    told: tuple[str, ...] = ()
-    run = near(run, folder.path)
-    if resume and folder.toml.exists():
-        told = check_changes(load_run(folder.toml), run, allow, folder.toml)
-    elif folder.toml.exists() and not begun(folder):
-        given = folder.path / "run.given.toml"
-        if not given.exists():  # the user's own file, with its comments
-            write_text(given, folder.toml.read_text(encoding="utf-8-sig"))
-    write_text(folder.toml, dump(run))
-    return told
+    if not folder.toml.exists():
+        return ()
+    before, now = load_run(folder.toml), near(run, folder.path)
+    return check_changes(before, now, allow, folder.toml, differences(folder.path, held))
+
+
+def write_run(folder: RunFolder, run: Run) -> None:
+    """Writes run.toml; a user's own file of that name, with its comments, is kept beside it.
+
+    Args:
+        folder: of the run.
+        run: with its places, see :func:`with_places`.
+    """
+    given = folder.path / "run.given.toml"
+    if folder.toml.exists() and not begun(folder) and not given.exists():
+        write_text(given, folder.toml.read_text(encoding="utf-8-sig"))
+    write_text(folder.toml, dump(near(run, folder.path)))
 
 
 @contextmanager

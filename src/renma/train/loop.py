@@ -111,6 +111,7 @@ class Trainer:
                 for group, rate in zip(self.groups, rates, strict=True)
             ],
             run.optimizer,
+            network.unchanged() if run.optimizer.l1 else (),
         )
         self.rates_at = [schedules.build(run.schedule, self.steps, rate) for rate in rates]
         self.trained = [p for group in self.groups for p in group.parameters]

@@ -20,7 +20,7 @@ from renma.data.buckets import validate_sizes
 from renma.data.order import Order
 from renma.data.summary import Coverage, coverage, summarise
 from renma.formats.model_facts import ModelFacts, facts
-from renma.train import rate_chart, rules, start_plan
+from renma.train import foreign, machine, rate_chart, rules, start_plan
 from renma.train.cache_plan import Cached, cached
 from renma.train.caption_plan import Captions, Tokens, captions
 from renma.train.footing import footing
@@ -135,7 +135,10 @@ def prepare(run: Run, base: Path) -> Prepared:
     Raises:
         UserError: anything that would stop the run later.
     """
-    trained_parts(run)  # refuses a run that trains nothing before a picture is opened
+    # what cannot be is refused before a picture is opened
+    trained_parts(run)
+    machine.check(run)
+    foreign.check(run)
     prompts = read_prompts(run.sample, base)
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
@@ -148,7 +151,8 @@ def prepare(run: Run, base: Path) -> Prepared:
     chosen = trained_layers(run, run.adapter, slots, base)
     start_plan.check(run, base, slots)
     made = _Made(run, base, scan, order, model, chosen, footing(run, model, order, slots))
-    problems(run, made.parts, made.steps, {rate for _, _, rate in chosen}).refuse()
+    factors = {rate for _, _, rate in chosen}
+    problems(run, made.parts, made.steps, factors, cpu=machine.on_processor(run)).refuse()
     known = Facts(
         run, base, scan, order, model, chosen, made.parts, made.steps, made.seen, prompts.prompts,
         replace(made.saves, previews=len(prompts.prompts) * len(run.sample.weights)),
@@ -165,8 +169,7 @@ def _check_sizes(dataset: Dataset) -> None:
     try:
         validate_sizes(dataset)
     except UserError as error:
-        option = error.what.split()[0]
-        raise UserError(error.what, where=f"data.{option}", remedy=error.remedy) from None
+        raise UserError(error.what, where=f"data.{error.where}", remedy=error.remedy) from None
 
 
 def _model(run: Run, base: Path) -> ModelFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from renma.core.counted import counted, times
 from renma.train.cache_plan import Cached
 from renma.train.caption_plan import Captions, Said
 from renma.train.picture_plan import Bucket
@@ -85,14 +86,16 @@ def _cached(found: Cached) -> str:
     if found.there:
         told.append(f"{found.there} of {found.latents} are in the cache already")
     if found.anew:
-        told.append(f"those of {found.anew} pictures are computed anew for every showing")
+        told.append(
+            f"those of {counted(found.anew, 'picture')} are computed anew for every showing"
+        )
     return ", ".join(told)
 
 
 def _captions(found: Captions) -> str:
     told = [f"{found.different} different texts" if found.different != 1 else "one text"]
     if found.without:
-        told.append(f"{found.without} pictures without words")
+        told.append(f"{counted(found.without, 'picture')} without words")
     if found.cut:
         told.append(f"{found.cut} longer than the {found.room} tokens that are read")
     else:
@@ -111,13 +114,13 @@ def _sizes(rows: Sequence[Bucket]) -> Iterator[str]:
     sizes = max(len(row.size) for row in shown)
     for row in sorted(shown, key=lambda row: _width(row.size)):
         bar = "█" * max(1, round(_BAR * row.pictures / most))
-        batches = f"{row.batches} {'batch' if row.batches == 1 else 'batches'}"
+        batches = counted(row.batches, "batch", "batches")
         line = f"  {row.size:>{sizes}} {bar:<{_BAR}} {row.pictures:>4}  {batches}"
         yield _cut(line + _cropped(row))
     rest = [row for row in rows if row not in shown]
     if rest:
-        pictures = sum(row.pictures for row in rest)
-        yield f"  and {len(rest)} more sizes with {pictures} pictures"
+        pictures = counted(sum(row.pictures for row in rest), "picture")
+        yield f"  and {counted(len(rest), 'more size')} with {pictures}"
 
 
 def _cropped(row: Bucket) -> str:
@@ -139,17 +142,15 @@ def _cut(line: str) -> str:
 
 def _run(plan: Plan) -> Iterator[tuple[str, str]]:
     full = sum(row.full for row in plan.bucket_rows)
-    batches = f"{plan.showings_per_epoch} pictures in {plan.batches_per_epoch} batches"
+    batches = counted(plan.batches_per_epoch, "batch", "batches")
+    batches = f"{counted(plan.showings_per_epoch, 'picture')} in {batches}"
     partly = "" if full == plan.batches_per_epoch else f", {full} of them full"
     yield "an epoch", batches + partly
     each = "" if plan.batches_per_step == 1 else f" of {plan.batches_per_step} batches each"
-    times = (
-        f"{plan.seen.least}"
-        if plan.seen.least == plan.seen.most
-        else f"{plan.seen.least} to {plan.seen.most}"
-    )
-    shown = f"{plan.samples:,} pictures shown, each training picture {times} times"
-    yield "the run", f"{plan.steps:,} steps{each} ({plan.epochs:g} epochs), {shown}"
+    often = times(plan.seen.least, plan.seen.most)
+    shown = f"{counted(plan.samples, 'picture')} shown, each training picture {often}"
+    epochs = f"{plan.epochs:g} {'epoch' if plan.epochs == 1 else 'epochs'}"
+    yield "the run", f"{counted(plan.steps, 'step')}{each} ({epochs}), {shown}"
     yield "trained", f"{plan.parameters:,} numbers"
     yield "files", _files(plan.saves)
     if plan.saves.preview_steps and plan.saves.previews:
@@ -173,8 +174,7 @@ def _files(found: Saves) -> str:
 def _previews(found: Saves) -> str:
     steps = found.preview_steps
     shown = ", ".join(map(str, steps[:4])) + (f" ... {steps[-1]}" if len(steps) > 4 else "")
-    pictures = "1 picture" if found.previews == 1 else f"{found.previews} pictures"
-    return f"{pictures} after step {shown}"
+    return f"{counted(found.previews, 'picture')} after step {shown}"
 
 
 def _memory(plan: Plan) -> str:

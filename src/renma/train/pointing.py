@@ -30,6 +30,11 @@ def pointed(error: UserError, file: Path, assignments: tuple[str, ...] = ()) -> 
     for assignment in reversed(assignments):
         name = assignment.partition("=")[0].strip()
         if name == named or named.startswith(f"{name}."):
+            # --set names the option already
+            given, _, value = str(error.where or "").partition(" = ")
+            if given == name:
+                place = f"--set {name}={value}" if value else f"--set {name}"
+                return UserError(error.what, where=place, remedy=remedy)
             return UserError(what, where=f"--set {name}", remedy=remedy)
     line = _line(file, named.split("."))
     if line:

@@ -23,6 +23,8 @@ CELL = 160
 MOST_STEPS, MOST_ROWS = 12, 24
 LABEL, HEAD, GAP = 132, 22, 4
 """Pixels: width of the label column, height of the head row, between cells."""
+LINE, LETTERS = 18, 18
+"""Height of a label's line in pixels, and the letters that fit into one."""
 _PAPER, _INK = "#ffffff", "#1b2130"
 
 
@@ -34,12 +36,14 @@ class Drawn:
         step: steps trained before it.
         row: number of the prompt, and LoRA weight.
         label: says the row in words.
+        drawn_with: seed and sampler, a line each.
         picture: small, at most :data:`CELL` a side.
     """
 
     step: int
     row: tuple[int, float]
     label: str
+    drawn_with: tuple[str, str]
     picture: Image.Image
 
 
@@ -82,7 +86,7 @@ class Overview:
 def sheet(found: Sequence[Drawn]) -> Image.Image:
     """Returns the overview; of more than :data:`MOST_STEPS` times evenly spaced ones."""
     steps = _spread(sorted({drawn.step for drawn in found}))
-    labels = {drawn.row: drawn.label for drawn in found}  # the newest label of a row counts
+    labels = {drawn.row: drawn for drawn in found}  # the newest label of a row counts
     rows = sorted(labels)[:MOST_ROWS]
     cells = {(drawn.row, drawn.step): drawn.picture for drawn in found}
     wide = max(picture.width for picture in cells.values())
@@ -98,9 +102,18 @@ def sheet(found: Sequence[Drawn]) -> Image.Image:
             if picture := cells.get((row, step)):
                 page.paste(picture, (left, HEAD + r * (high + GAP)))
     for r, row in enumerate(rows):
-        lines = textwrap.wrap(labels[row], 18, max_lines=max(1, high // 18), placeholder=" ...")
+        lines = _lines(labels[row], max(1, high // LINE))
         draw.multiline_text((4, HEAD + r * (high + GAP)), "\n".join(lines), _INK, font)
     return page
+
+
+def _lines(drawn: Drawn, room: int) -> list[str]:
+    """Returns a row's label in as many lines as there is room for; a long prompt is cut first."""
+    below = [line for text in drawn.drawn_with for line in textwrap.wrap(text, LETTERS)]
+    words = textwrap.wrap(
+        drawn.label, LETTERS, max_lines=max(1, room - len(below)), placeholder=" ..."
+    )
+    return [*words, *below][:room]
 
 
 def _read(path: Path) -> Drawn | None:
@@ -110,7 +123,7 @@ def _read(path: Path) -> Drawn | None:
             row = (int(about["number"]), float(about["weight"]))
             small = picture.convert("RGB")
         small.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
-        return Drawn(int(about["step"]), row, _label(about), small)
+        return Drawn(int(about["step"]), row, _label(about), _drawn_with(about), small)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -120,6 +133,11 @@ def _label(about: dict[str, object]) -> str:
     # the font inside Pillow has ASCII signs only
     text = str(about["prompt"]).encode("ascii", "replace").decode()
     return f"{about['number']}{weight}: {text}"
+
+
+def _drawn_with(about: dict[str, object]) -> tuple[str, str]:
+    """Returns the lines below a label: what else decides how the picture looks."""
+    return (f"seed {about['seed']}", f"{about['sampler']}, {about['steps']} steps")
 
 
 def _spread(steps: list[int]) -> list[int]:

@@ -7,7 +7,8 @@ of them. So two processes do what one does with twice the accumulation, sample f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -104,21 +105,42 @@ class Processes:
                 distributed.destroy_process_group()
 
     def wait(self) -> None:
-        """Waits until all have come here."""
+        """Waits until all have come here.
+
+        Raises:
+            UserError: another process is gone.
+        """
         if self.size > 1:
             from torch import distributed
 
-            distributed.barrier()
+            with self._gone():
+                distributed.barrier()
 
     def share(self, value: Any) -> Any:
-        """Returns the first process' value in all of them."""
+        """Returns the first process' value in all of them.
+
+        Raises:
+            UserError: another process is gone.
+        """
         if self.size == 1:
             return value
         from torch import distributed
 
         held = [value]
-        distributed.broadcast_object_list(held, src=0)
+        with self._gone():
+            distributed.broadcast_object_list(held, src=0)
         return held[0]
+
+    @contextmanager
+    def _gone(self) -> Iterator[None]:
+        """Says in one line that a process died while this one waits for it."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise UserError(
+                f"another of the {self.size} processes is gone ({str(error).splitlines()[0]})",
+                remedy="Go on from the last saved state with --resume.",
+            ) from None
 
     def deal(self, numbers: Iterable[int]) -> list[int]:
         """Returns those of a step's batches that this process computes."""
@@ -136,13 +158,8 @@ class Processes:
         from torch import distributed
 
         flat = torch.cat([tensor.detach().flatten().float() for tensor in tensors])
-        try:
+        with self._gone():
             distributed.all_reduce(flat)
-        except RuntimeError as error:
-            raise UserError(
-                f"another of the {self.size} processes is gone ({str(error).splitlines()[0]})",
-                remedy="Go on from the last saved state with --resume.",
-            ) from None
         parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.detach().copy_(part.view_as(tensor))

@@ -9,6 +9,7 @@ import torch
 
 from renma.core.errors import TERMINATED, Interrupted, UserError
 from renma.core.events import Report
+from renma.engine.offload import out_of_memory, reason
 from renma.formats import state as states
 from renma.train.folder import RunFolder
 from renma.train.loop import StepResult, Trainer
@@ -80,9 +81,11 @@ class Session:
     def _step(self) -> StepResult:
         try:
             return self.trainer.step()
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             raise UserError(
-                f"the memory of the device is too small ({str(error).splitlines()[0]})",
+                f"the memory of the device is too small ({reason(error)})",
                 remedy="Set train.gradient_checkpointing = true, data.batch_size = 1, a smaller "
                 "resolution or model.quantize; `renma plan memory` compares them.",
             ) from None

@@ -11,6 +11,8 @@ from typing import Any
 
 from renma.core.errors import INTERRUPTED, TERMINATED
 
+_HANGUP = getattr(signal, "SIGHUP", None)
+"""The terminal was closed, or its connection broke; Windows has none."""
 _SAVE = getattr(signal, "SIGUSR1", None)
 """Schedulers such as Slurm send it ahead of the end of a job; Windows has none."""
 
@@ -18,8 +20,8 @@ _SAVE = getattr(signal, "SIGUSR1", None)
 class StopRequest:
     """Notes signals while the loop runs; the loop acts between two steps.
 
-    Ctrl-C (SIGINT) and SIGTERM ask for the end, SIGUSR1 for a state now. A second Ctrl-C ends the
-    process at once; what was saved before is still whole.
+    Ctrl-C (SIGINT), SIGTERM and a closed terminal (SIGHUP) ask for the end, SIGUSR1 for a state
+    now. A second Ctrl-C ends the process at once; what was saved before is still whole.
 
     Usable as a context manager; outside the main thread it listens to nothing.
 
@@ -33,9 +35,10 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        self._before = _listen(
-            {signal.SIGINT: self._note, signal.SIGTERM: self._note, _SAVE: self._note_save}
-        )
+        listened = {signal.SIGINT: self._note, signal.SIGTERM: self._note, _SAVE: self._note_save}
+        if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:  # nohup: it goes on
+            listened[_HANGUP] = self._note
+        self._before = _listen(listened)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from renma.config import Run
 from renma.config.layer_table import Slot
+from renma.core.counted import idle
 from renma.core.errors import UserError
 from renma.core.place import is_there
 from renma.formats.safetensors import read_header
@@ -80,7 +81,7 @@ def overruled(run: Run) -> list[str]:
     dead = sorted(given(run.adapter) - _KEPT)
     if not dead:
         return []
-    return [f"adapter.{', '.join(dead)} have no effect: start.ranks_from_file is true."]
+    return [f"adapter.{idle(dead)}: start.ranks_from_file is true."]
 
 
 def _layers(path: Path) -> Layers:

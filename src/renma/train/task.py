@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from renma.config import Run, load_run
 from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
-from renma.core.events import EventLog, Report, Silent
+from renma.core.events import Detached, EventLog, Report, Silent
 from renma.train import launcher
-from renma.train.folder import RunFolder, choose, locked, with_places, write_run
+from renma.train.contents import Contents, remember
+from renma.train.folder import RunFolder, changes, choose, locked, with_places, write_run
+from renma.train.held import Held
 from renma.train.plan import batches_per_step, prepare
 from renma.train.processes import Processes
 from renma.train.signals import before_the_loop
@@ -42,8 +44,7 @@ def run(options: TrainOptions, report: Report) -> None:
             where="--allow-change",
             remedy="Add --resume, or take it out.",
         )
-    if not processes.main:
-        report = Silent()
+    report = Detached(report) if processes.main else Silent()
     with before_the_loop(), _together(processes, source.run):
         chosen = choose(source.file, options.out, resume) if processes.main else None
         folder = processes.share(chosen)
@@ -53,12 +54,12 @@ def run(options: TrainOptions, report: Report) -> None:
             prepared = prepare(settled, source.base)
         datasets = tuple(scanned.dataset for scanned in prepared.scan.sets)
         complete = with_places(settled, source.base, datasets)
-        with _log(folder, complete, resume, options.allow_change, processes, report) as log:
+        held, allow = Contents.of(prepared.scan), options.allow_change
+        with _log(folder, complete, held, resume, allow, processes, report) as log:
             from renma.train.work import train
 
-            train(
-                Source(complete, folder.path, folder.toml), folder, prepared, resume, processes, log
-            )
+            there = Source(complete, folder.path, folder.toml)
+            train(there, folder, prepared, resume, processes, log, allow)
 
 
 def _with_processes(run: Run, folder: RunFolder, processes: Processes, resume: bool) -> Run:
@@ -96,23 +97,37 @@ def _together(processes: Processes, run: Run) -> Iterator[None]:
 def _log(
     folder: RunFolder,
     run: Run,
+    contents: Contents,
     resume: bool,
     allow: tuple[str, ...],
     processes: Processes,
     report: Report,
-) -> Iterator[Report]:
-    """Takes the run's folder and opens its events; other processes than the first only watch."""
+) -> Iterator[Held]:
+    """Takes the run's folder and opens its events; other processes than the first only watch.
+
+    A resumed run writes and says nothing before it is accepted.
+    """
     if not processes.main:
         processes.wait()
-        yield report
+        watching = Held(report, report, lambda: None)
+        watching.accept()
+        yield watching
         return
     with locked(folder):
-        changes = write_run(folder, run, resume, allow)
+        changed = changes(folder, run, contents, allow) if resume else ()
+
+        def begin() -> None:
+            write_run(folder, run)
+            remember(folder.path, contents, resume=resume)
+            for text in changed:
+                log.event("warned", text=f"resumed; {text}")
+
         log = EventLog(folder.events, report)
+        held = Held(log, report, begin)
         try:
-            for text in changes:
-                log.event("warned", text=f"resumed with a changed option, {text}")
+            if not resume:
+                held.accept()
             processes.wait()
-            yield log
+            yield held
         finally:
             log.close()

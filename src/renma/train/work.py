@@ -18,10 +18,12 @@ from renma.core.events import Report, read_events
 from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.memory import peak_mib, restart_peak
 from renma.formats import state as states
+from renma.train import contents
 from renma.train.assemble import assemble
 from renma.train.board import Board
 from renma.train.check import table
 from renma.train.folder import RunFolder
+from renma.train.held import Held
 from renma.train.loop import Trainer
 from renma.train.plan import Prepared, remember_speed
 from renma.train.previews import Previews
@@ -38,7 +40,8 @@ def train(
     prepared: Prepared,
     resume: bool,
     processes: Processes,
-    report: Report,
+    report: Held,
+    allow: tuple[str, ...] = (),
 ) -> None:
     """Trains a run to its end.
 
@@ -48,7 +51,8 @@ def train(
         prepared: its plan and pictures.
         resume: continue from the newest state.
         processes: who shares the work.
-        report: told everything.
+        report: told everything; a resumed run is accepted once all it depends on is compared.
+        allow: what may differ from the run that is continued.
 
     Raises:
         UserError: a mistake that shows only now.
@@ -67,11 +71,13 @@ def train(
     if unloadable := portability_of(trainer.network):
         report.event("warned", text=unloadable)
     if resume:
-        _resume(trainer, folder, report)
+        _resume(trainer, folder, allow, report)
+    _check_length(trainer, folder)
+    report.accept()
     session = Session(trainer, folder, previews, Validation.of(trainer.feed, run), report)
     if _complete(session, folder, report):
         return
-    _started(trainer, prepared, report)
+    _started(trainer, prepared, began, report)
     board = None
     if run.train.tensorboard and processes.main:
         board = Board(folder.path / "tensorboard", trainer.counters.step, report)
@@ -99,13 +105,12 @@ def _previews(source: Source, folder: RunFolder, prepared: Prepared) -> Previews
     )
 
 
-def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
-    """Says whether the run is over; a final file that is missing is written again.
+def _check_length(trainer: Trainer, folder: RunFolder) -> None:
+    """Refuses a run that is longer already than it is now meant to be.
 
     Raises:
         UserError: more steps are done than the run now asks for.
     """
-    trainer = session.trainer
     done, steps = trainer.counters.step, trainer.steps
     if done > steps:
         raise UserError(
@@ -113,7 +118,13 @@ def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
             where=folder.path,
             remedy="The checkpoints lie in lora/; or start a new run in another folder.",
         )
-    if done < steps:
+
+
+def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
+    """Says whether the run is over; a final file that is missing is written again."""
+    trainer = session.trainer
+    steps = trainer.steps
+    if trainer.counters.step < steps:
         return False
     final = folder.lora / f"{trainer.run.output.name}.safetensors"
     if trainer.processes.main and not final.exists():
@@ -122,7 +133,7 @@ def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
     return True
 
 
-def _resume(trainer: Trainer, folder: RunFolder, report: Report) -> None:
+def _resume(trainer: Trainer, folder: RunFolder, allow: tuple[str, ...], report: Report) -> None:
     """Goes back to the newest state that is whole.
 
     Raises:
@@ -139,6 +150,7 @@ def _resume(trainer: Trainer, folder: RunFolder, report: Report) -> None:
         except UserError as error:
             problems.append(error.line())
             continue
+        contents.settle(tree["fingerprint"], trainer.feed.fingerprint(), folder.path, allow)
         trainer.load_state(tree)
         for problem in problems:
             text = f"{problem} Going back to step {trainer.counters.step}."
@@ -147,9 +159,10 @@ def _resume(trainer: Trainer, folder: RunFolder, report: Report) -> None:
     raise UserError(f"no state can be read: {' '.join(problems)}", where=folder.state)
 
 
-def _started(trainer: Trainer, prepared: Prepared, report: Report) -> None:
+def _started(trainer: Trainer, prepared: Prepared, began: float, report: Report) -> None:
     report.event(
         "started",
+        seconds=round(time.monotonic() - began, 1),
         step=trainer.counters.step,
         steps=trainer.steps,
         epochs=prepared.plan.epochs,
@@ -183,8 +196,21 @@ def _finished(
     report.line(f"the LoRA: {folder.lora / name}")
 
 
+_AT_WORK = frozenset(
+    {"started", "step", "sampling", "sample", "saved", "validated", "interrupted", "finished"}
+)
+"""Events that only a run at work tells; what is said while one begins may come hours later."""
+
+
 def _earlier(rows: list[dict[str, Any]]) -> float:
-    """Returns the seconds of the sessions before this one, from their first to their last event."""
-    starts = [i for i, row in enumerate(rows) if row["kind"] == "started"]
-    sessions = itertools.pairwise(starts)
-    return sum(rows[end - 1]["time"] - rows[start]["time"] for start, end in sessions)
+    """Returns the seconds of work of the sessions before this one.
+
+    Each lasts from its beginning to the last thing it did; the time until somebody went on with
+    the run is not counted.
+    """
+    told = [row for row in rows if row["kind"] in _AT_WORK]
+    starts = [i for i, row in enumerate(told) if row["kind"] == "started"]
+    return sum(
+        told[start].get("seconds", 0.0) + told[end - 1]["time"] - told[start]["time"]
+        for start, end in itertools.pairwise(starts)
+    )

@@ -165,11 +165,6 @@ def _findings(rules: Iterable[Rule], facts: Facts) -> Iterator[Finding]:
             yield Finding(rule.id, rule.level, said.where, said.message, rule.reason, said.remedy)
 
 
-def counted(number: int, what: str) -> str:
-    """Returns a number with its noun: `1 picture`, `4 pictures`."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 def some(names: Sequence[str], most: int = 3) -> str:
     """Returns a few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

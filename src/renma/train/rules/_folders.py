@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from renma.config.data import Subset
@@ -22,14 +23,30 @@ def subsets(facts: Facts) -> list[Subset]:
     return [subset for scanned in facts.scan.sets for subset in scanned.dataset.subsets]
 
 
-def by_subset(facts: Facts, *, reg: bool = False) -> Iterator[tuple[Subset, list[Item]]]:
-    """Yields the folders with training pictures, those of regularisation too if asked."""
+def by_subset(
+    facts: Facts, *, reg: bool = False, held_out: bool = False
+) -> Iterator[tuple[Subset, list[Item]]]:
+    """Yields the folders with training pictures.
+
+    Args:
+        facts: of the run.
+        reg: the folders of regularisation pictures too.
+        held_out: with the pictures that are measured and never trained.
+    """
     for scanned in facts.scan.sets:
-        grouped = pictures.by_subset(scanned.items)
+        grouped = pictures.by_subset((*scanned.items, *(scanned.held_out if held_out else ())))
         for subset in scanned.dataset.subsets:
             items = grouped.get(id(subset))
             if items and (reg or not subset.is_reg):
                 yield subset, items
+
+
+def says(caption: str, trigger: str) -> bool:
+    """Says whether a caption has all words of the trigger, in whatever order and tags."""
+    words = re.split(r"[\s,]+", trigger.strip(" ,"))
+    return all(
+        re.search(rf"(?<!\w){re.escape(word)}(?!\w)", caption, re.IGNORECASE) for word in words
+    )
 
 
 def where(subset: Subset) -> str:

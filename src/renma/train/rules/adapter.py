@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from renma.config.adapter import IA3, DyLora, LoKr, Lora, LoraFA, _Ranked, stored_alpha
 from renma.config.blocks import cut_lists
 from renma.config.layer_table import is_sdxl
+from renma.core.counted import idle
 from renma.train import start_plan
 from renma.train.given import given
 from renma.train.rules._base import Facts, Rule, Said
@@ -76,7 +77,7 @@ def _idle_parts(facts: Facts) -> Iterator[Said]:
     whole = isinstance(adapter, LoKr) and adapter.full_matrix
     dead = given(adapter) & {"rank", "alpha"}
     if whole and dead:
-        yield Said(f"adapter.{', '.join(sorted(dead))} have no effect: full_matrix is true")
+        yield Said(f"adapter.{idle(sorted(dead))}: full_matrix is true")
     if whole:
         for name in ("rank_dropout", "decompose_both", "rank_stabilized"):
             if getattr(adapter, name):

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from renma.config.data import Subset
+from renma.core.counted import counted
 from renma.data.captions import plain_caption, tags
 from renma.data.item import Item
 from renma.data.notes import shown
-from renma.train.rules._base import Facts, Rule, Said, counted, some
-from renma.train.rules._folders import by_subset, subsets, where
+from renma.train.rules._base import Facts, Rule, Said, some
+from renma.train.rules._folders import by_subset, says, subsets, where
 
 _LEAST = 3
 """From fewer pictures nothing is concluded."""
@@ -89,7 +90,7 @@ def _trigger_missing(facts: Facts) -> Iterator[Said]:
     trigger = facts.run.output.trigger.strip()
     if not trigger:
         return
-    without = [i for i in facts.trained if not _says(plain_caption(i), trigger)]
+    without = [i for i in facts.trained if not says(plain_caption(i), trigger)]
     if without and len(without) < len(facts.trained):
         yield Said(
             f"the trigger word '{trigger}' is missing in {len(without)} of {len(facts.trained)} "
@@ -107,7 +108,7 @@ def _trigger_missing(facts: Facts) -> Iterator[Said]:
 
 def _trigger_in_reg(facts: Facts) -> Iterator[Said]:
     trigger = facts.run.output.trigger.strip()
-    taught = [i for i in facts.reg if trigger and _says(plain_caption(i), trigger)]
+    taught = [i for i in facts.reg if trigger and says(plain_caption(i), trigger)]
     if taught:
         yield Said(
             f"the trigger word '{trigger}' in captions of "
@@ -189,14 +190,6 @@ def _constant(items: list[Item], subset: Subset) -> list[str]:
         return []
     alike = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
     return [column[0] for column in alike]
-
-
-def _says(caption: str, trigger: str) -> bool:
-    """Says whether a caption has all words of the trigger, in whatever order and tags."""
-    words = re.split(r"[\s,]+", trigger.strip(" ,"))
-    return all(
-        re.search(rf"(?<!\w){re.escape(word)}(?!\w)", caption, re.IGNORECASE) for word in words
-    )
 
 
 def _name(item: Item) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+from renma.core.counted import counted
 from renma.formats.model_facts import notes
 from renma.train.given import given
 from renma.train.rules._base import Facts, Rule, Said
@@ -76,6 +78,16 @@ def _skipped_layers(facts: Facts) -> Iterator[Said]:
         )
 
 
+def _more_threads_than_cores(facts: Facts) -> Iterator[Said]:
+    threads, cores = facts.run.train.threads, os.cpu_count() or 0
+    if threads > cores > 0:
+        yield Said(
+            f"train.threads = {threads} is more than the {counted(cores, 'core')} of this machine",
+            f"Set train.threads = {cores}, or 0 for all there are.",
+            "train.threads",
+        )
+
+
 RULES = (
     Rule(
         "model-options",
@@ -118,6 +130,13 @@ RULES = (
         "vae_batch_size without a GPU.",
         "Processors take one picture at a time, so that equal runs are equal to the last bit.",
         _idle_batch,
+    ),
+    Rule(
+        "more-threads-than-cores",
+        "warning",
+        "More threads than the processor has cores.",
+        "They wait for one another, and a step takes longer.",
+        _more_threads_than_cores,
     ),
     Rule(
         "clip-skip",

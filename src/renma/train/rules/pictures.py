@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from renma.config.data import SubsetOptions
+from renma.core.counted import counted, times
 from renma.data.item import Item
 from renma.data.notes import shown
 from renma.data.summary import coverage
 from renma.train.picture_plan import enlargement
-from renma.train.rules._base import Facts, Rule, Said, counted, some
+from renma.train.rules._base import Facts, Rule, Said, some
 from renma.train.trained import batches_per_step
 
 _BLURRED = 1.5
@@ -121,7 +122,7 @@ def _rarely_seen(facts: Facts) -> Iterator[Said]:
     average = facts.seen.average
     if average < _FEW and not facts.seen.never:
         yield Said(
-            f"each picture is shown {average:g} times in the whole run",
+            f"each picture is shown {times(average)} in the whole run",
             "Some 50 to 200 times are usual: raise train.max_steps.",
             "train.max_steps",
         )
@@ -157,28 +158,30 @@ def _reg_repeated(facts: Facts) -> Iterator[Said]:
         if reg and shown_once > _MEMORISED * reg:
             yield Said(
                 f"{shown_once} showings an epoch for {counted(reg, 'regularisation picture')}: "
-                f"{shown_once / reg:.0f} times each",
+                f"{times(round(shown_once / reg))} each",
                 "Add more of them, or lower the repeats of the training pictures.",
                 "data.reg_folder",
             )
 
 
 def _batch_too_large(facts: Facts) -> Iterator[Said]:
+    named = facts.run.data.train_folder
+    repeats = "the number in front of the folder's name" if named else "num_repeats"
     for number, scanned in enumerate(facts.order.sets):
         size = scanned.dataset.batch_size
         fills = [len(b.showings) for b in facts.order.epoch(0) if b.set_index == number]
         if fills and max(fills) < size:
             yield Said(
-                f"batch_size = {size} is never reached: the fullest bucket shows {max(fills)} "
-                "pictures an epoch",
-                "Lower data.batch_size, raise the repeats, or use larger bucket_reso_steps.",
+                f"batch_size = {size} is never reached: the fullest bucket shows "
+                f"{counted(max(fills), 'picture')} an epoch",
+                f"Lower data.batch_size to {max(fills)}, or raise the repeats ({repeats}).",
                 "data.batch_size",
             )
         elif fills and sum(fills) < 0.6 * size * len(fills):
             yield Said(
                 f"batches hold {sum(fills) / len(fills):.1f} of {size} pictures on average, "
                 "because many buckets hold few",
-                "More repeats or larger bucket_reso_steps fill them.",
+                f"More repeats ({repeats}) or larger bucket_reso_steps fill them.",
                 "data.batch_size",
             )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from renma.core.counted import counted
 from renma.train.given import given
 from renma.train.retention import shortage
-from renma.train.rules._base import Facts, Rule, Said, counted
+from renma.train.rules._base import Facts, Rule, Said
 
 _GIB = 2**30
 _MUCH = 10 * _GIB
@@ -164,6 +165,29 @@ def _nothing_held_out(facts: Facts) -> Iterator[Said]:
         )
 
 
+def _never_measured(facts: Facts) -> Iterator[Said]:
+    every = facts.run.train.validate_every_steps
+    if every > facts.steps and any(scanned.held_out for scanned in facts.scan.sets):
+        yield Said(
+            f"train.validate_every_steps = {every} never comes in {counted(facts.steps, 'step')}",
+            "Lower it; what is held out is measured at the start and at the end anyway.",
+            "train.validate_every_steps",
+        )
+
+
+def _mostly_held_out(facts: Facts) -> Iterator[Said]:
+    trained = len({item.digest for item in facts.trained})
+    apart = len({item.digest for scanned in facts.scan.sets for item in scanned.held_out})
+    if apart > trained:
+        split = max(scanned.dataset.validation_split for scanned in facts.scan.sets)
+        yield Said(
+            f"validation_split = {split:g} holds {apart} of {counted(apart + trained, 'picture')} "
+            f"out: {trained} to be trained",
+            "It is the share that is only measured; 0.1 to 0.2 is usual.",
+            "data.validation_split",
+        )
+
+
 RULES = (
     Rule(
         "two-lengths",
@@ -227,6 +251,20 @@ RULES = (
         "Preview prompts without the trigger word.",
         "They show whether the rest suffers, but not whether the subject is learnt.",
         _trigger_not_drawn,
+    ),
+    Rule(
+        "never-measured",
+        "warning",
+        "A validation interval longer than the run.",
+        "The loss of held-out pictures is not measured in between.",
+        _never_measured,
+    ),
+    Rule(
+        "mostly-held-out",
+        "warning",
+        "More pictures held out than trained.",
+        "What is held out teaches nothing.",
+        _mostly_held_out,
     ),
     Rule(
         "nothing-held-out",

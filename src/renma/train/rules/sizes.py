@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 
 from renma.config.data import Dataset, DatasetOptions
+from renma.core.counted import counted, idle
 from renma.core.errors import UserError
 from renma.data.buckets import fit
 from renma.data.notes import shown
-from renma.train.rules._base import Facts, Rule, Said, counted
+from renma.train.rules._base import Facts, Rule, Said
 
 _SMALL, _LARGE = 0.6, 1.6
 """Sides relative to the model's own at which it draws badly."""
@@ -74,13 +75,13 @@ def _idle_limits(facts: Facts) -> Iterator[Said]:
         limits = [name for name in changed if name != "bucket_no_upscale"]
         if limits and dataset.enable_bucket and dataset.bucket_no_upscale:
             yield Said(
-                f"{', '.join(limits)} have no effect: bucket_no_upscale is true",
+                f"{idle(limits)}: bucket_no_upscale is true",
                 "Leave them out, or set data.bucket_no_upscale = false.",
                 f"data.{limits[0]}",
             )
         if changed and not dataset.enable_bucket:
             yield Said(
-                f"{', '.join(changed)} have no effect: enable_bucket is false",
+                f"{idle(changed)}: enable_bucket is false",
                 "Set data.enable_bucket = true, or leave them out.",
                 f"data.{changed[0]}",
             )
@@ -93,8 +94,8 @@ def _not_bucketed(facts: Facts) -> Iterator[Said]:
         cut = sum(found.cropped_away > 0.2 for found in fits)
         if cut > len(fits) / 2:
             yield Said(
-                f"{cut} of {len(fits)} pictures lose more than a fifth to the one size that all "
-                "are cropped to",
+                f"{cut} of {counted(len(fits), 'picture')} lose more than a fifth to the one size "
+                "that all are cropped to",
                 "Set data.enable_bucket = true.",
                 "data.enable_bucket",
             )

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from renma.data.captions import plain_caption
+from renma.config.data import Subset
+from renma.core.counted import counted
+from renma.data.captions import moves, plain_caption, tags
+from renma.data.item import Item
+from renma.data.notes import shown
+from renma.data.without_effect import CHOICE
 from renma.train.rules._base import Facts, Rule, Said
-from renma.train.rules._folders import by_subset, everything, subsets, where
+from renma.train.rules._folders import by_subset, everything, says, subsets, where
 from renma.train.trained import batches_per_step
 
 _SHORTEST = 75
 """The smallest model.max_tokens."""
+_SEPARATORS = {"|||": "keep_tokens_separator", ";;;": "secondary_separator"}
+"""The marks that the help of these options, and most guides, name."""
 _MARKS = frozenset("()[]\\")
 """What means something in weighted captions."""
 
@@ -59,10 +66,7 @@ def _dropout_never_comes(facts: Facts) -> Iterator[Said]:
 
 def _idle_keep(facts: Facts) -> Iterator[Said]:
     for subset in subsets(facts):
-        moves = (
-            subset.shuffle_caption or subset.caption_tag_dropout_rate or subset.token_warmup_step
-        )
-        if subset.keep_tokens and not moves:
+        if subset.keep_tokens and not moves(subset):
             yield Said(
                 f"keep_tokens has no effect in {where(subset)}: captions are not shuffled",
                 "Set data.shuffle_caption = true, or leave it out.",
@@ -73,7 +77,7 @@ def _idle_keep(facts: Facts) -> Iterator[Said]:
 def _idle_class(facts: Facts) -> Iterator[Said]:
     if not facts.run.data.datasets:
         return  # a class that the folder's own name tells is nobody's option
-    for subset, items in by_subset(facts):
+    for subset, items in by_subset(facts, held_out=True):
         chosen = subset.class_tokens and not subset.image_dir.endswith(f"_{subset.class_tokens}")
         if chosen and all(item.captioned for item in items):
             yield Said(
@@ -84,13 +88,56 @@ def _idle_class(facts: Facts) -> Iterator[Said]:
             )
 
 
+def _pushed_out(facts: Facts) -> Iterator[Said]:
+    """A prefix takes the places in front that keep_tokens protects."""
+    trigger = facts.run.output.trigger.strip()
+    for subset, items in by_subset(facts):
+        kept, prefix = subset.keep_tokens, subset.caption_prefix.strip()
+        if not (trigger and prefix and kept and moves(subset)) or subset.keep_tokens_separator:
+            continue
+        rows = [tags(plain_caption(i), subset.caption_separator) for i in items]
+        places = [next((n for n, t in enumerate(row, 1) if says(t, trigger)), 0) for row in rows]
+        loose = [place for place in places if place > kept]
+        before = len(tags(prefix, subset.caption_separator))
+        if loose and max(loose) - before <= kept:  # without the prefix it would be kept
+            yield Said(
+                f"caption_prefix '{prefix}' pushes the trigger word '{trigger}' behind the "
+                f"{counted(kept, 'tag')} that keep_tokens keeps in front in {where(subset)}",
+                f"Set data.keep_tokens = {max(loose)}, or put the trigger first in caption_prefix.",
+                "data.keep_tokens",
+            )
+
+
+def _marks_as_text(facts: Facts) -> Iterator[Said]:
+    """Marks that only mean something where their option is on."""
+    for subset, items in by_subset(facts, reg=True, held_out=True):
+        texts = [f"{subset.caption_prefix} {i.caption} {subset.caption_suffix}" for i in items]
+        known = {subset.keep_tokens_separator, subset.secondary_separator, subset.caption_separator}
+        for mark, option in _SEPARATORS.items():
+            holding = [i for i, text in zip(items, texts, strict=True) if mark in text]
+            if holding and mark not in known:
+                yield _literal(mark, holding, subset, option, f"'{mark}'")
+        chosen = [i for i, t in zip(items, texts, strict=True) if CHOICE.search(t)]
+        if chosen and not subset.enable_wildcard:
+            yield _literal("{a|b}", chosen, subset, "enable_wildcard", "true")
+
+
+def _literal(mark: str, items: list[Item], subset: Subset, option: str, value: str) -> Said:
+    return Said(
+        f"{counted(len(items), 'caption')} of {where(subset)} with {mark} in the text, such as "
+        f"that of {shown(items[0].path.name)}: {option} is off, so the signs are trained as words",
+        f"Set data.{option} = {value}, or take them out.",
+        f"data.{option}",
+    )
+
+
 def _warm_up_too_long(facts: Facts) -> Iterator[Said]:
     for subset in subsets(facts):
         until = subset.token_warmup_step
         if until >= 1 and until > facts.steps:
             yield Said(
-                f"token_warmup_step = {until:g} is longer than the {facts.steps} steps: the last "
-                f"tags of {where(subset)} are never read",
+                f"token_warmup_step = {until:g} is longer than the run of "
+                f"{counted(facts.steps, 'step')}: the last tags of {where(subset)} are never read",
                 "A share such as 0.3 fits any length.",
                 "data.token_warmup_step",
             )
@@ -124,6 +171,20 @@ RULES = (
         "keep_tokens where nothing moves.",
         "It only protects tags from shuffling, tag dropout and the token warm-up.",
         _idle_keep,
+    ),
+    Rule(
+        "pushed-out-of-front",
+        "warning",
+        "A caption_prefix that takes the places of keep_tokens from the trigger word.",
+        "Prefix tags count as tags; what stands behind those that are kept is moved and dropped.",
+        _pushed_out,
+    ),
+    Rule(
+        "marks-as-text",
+        "warning",
+        "Captions with |||, ;;; or {a|b} where the option that reads them is off.",
+        "They are then read like any other sign, and the model learns them.",
+        _marks_as_text,
     ),
     Rule(
         "class-tokens-idle",
