@@ -107,7 +107,7 @@ def test_copies_without_links_and_a_folder_that_is_gone(tmp_path: Path, monkeypa
         (BASE[:1] + BASE[3:4], "--resolution: is missing"),
         (BASE[:1] + BASE[2:4], "--train_data_dir: is missing"),
         ([w for w in BASE if "output_dir" not in w], "--output_dir: is missing"),
-        ([*BASE, "--resume=elsewhere"], "--resume (state folders of sd-scripts cannot be read"),
+        ([*BASE, "--resume=elsewhere"], "--resume=elsewhere: there is no such folder"),
         ([*BASE, "--save_model_as=ckpt"], "pickles can run code"),
         ([*BASE, "--network_dimm=3"], "Did you mean 'network_dim'?"),
         ([*BASE, "--train_data_dir=train/2_aa12"], "2_aa12"),

@@ -1,4 +1,4 @@
-"""What is random, masked or clamped about adapters while they are trained, and only then."""
+"""What is left out of adapters at random while they are trained, and only then."""
 
 from __future__ import annotations
 
@@ -12,46 +12,20 @@ from torch import nn
 from renma import adapters
 from renma.adapters._base import LayerSpec
 from renma.config.adapter import AdapterSection, DyLora, Full, GLora, LoHa, LoKr, Lora, LoraFA, Mora
-from renma.config.blocks import BlockConfig
-from renma.config.targets import TargetConfig
 from renma.core import keyed
 from renma.engine.network import Network
+from testbed.moved_adapters import (
+    FEW,
+    PARTS,
+    RANKED,
+    convolution,
+    forward,
+    linear,
+    network_of,
+    on_layer,
+    sample,
+)
 
-PARTS = ("unet", "text_encoder")
-FEW = TargetConfig(preset="attention", only=("*mid_block*", "*layers.0.self_attn.q_proj"))
-
-
-def moved(adapter: Any, seed: int = 0) -> Any:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in adapter.parameters():
-        parameter.data += torch.randn(parameter.shape, generator=generator) * 0.3
-    return adapter
-
-
-def on_layer(config: AdapterSection, layer: Any) -> Any:
-    adapter = adapters.build(LayerSpec.of(layer), config, torch.Generator().manual_seed(5))
-    adapter.start(layer.weight)
-    return moved(adapter)
-
-
-def linear(inputs: int = 6, outputs: int = 4) -> Any:
-    torch.manual_seed(1)
-    return nn.Linear(inputs, outputs).requires_grad_(False)
-
-
-def convolution() -> Any:
-    torch.manual_seed(1)
-    return nn.Conv2d(4, 6, 3, padding=1).requires_grad_(False)
-
-
-def network_of(mame, config: AdapterSection) -> Network:
-    network = Network.fresh(mame, config, 0, PARTS)
-    for number, member in enumerate(network.members.values()):
-        moved(member.adapter, number)
-    return network
-
-
-RANKED: dict[str, Any] = {"rank": 3, "alpha": 2.0}
 DROPPED: dict[str, AdapterSection] = {
     "lora dropout": Lora(**RANKED, dropout=0.3),
     "lora rank": Lora(**RANKED, rank_dropout=0.3),
@@ -172,15 +146,6 @@ def test_module_dropout_leaves_layers_out_as_often_as_told(mame):
     assert not torch.equal(adapter.run(x, layer.forward, layer), layer(x))
 
 
-def forward(mame, x, times):
-    return mame.unet(x, times, mame.encode_text(["smile, aa12", "frown"]).states).sample
-
-
-def sample():
-    generator = torch.Generator().manual_seed(2)
-    return torch.randn(2, 4, 8, 8, generator=generator), torch.tensor([900, 40])
-
-
 ALL: dict[str, AdapterSection] = {
     "lora": Lora(**RANKED, dropout=0.2, rank_dropout=0.2, module_dropout=0.2),
     "dora": Lora(**RANKED, dora="output", dropout=0.2, rank_dropout=0.2),
@@ -246,189 +211,3 @@ def test_gradient_checkpointing_draws_the_same_again(mame, name):
         else:
             limit = 1e-5 * (plain.abs().max() + 1)
             assert (again - plain).abs().max() <= limit
-
-
-@pytest.mark.parametrize("kind", ["linear", "conv"])
-@pytest.mark.parametrize("unit", [1, 2])
-def test_dylora_trains_one_group_of_the_leading_ranks(kind, unit):
-    rank, alpha = 6, 3.0
-    layer = linear(8, 7) if kind == "linear" else convolution()
-    x = torch.randn(2, 9, 8) if kind == "linear" else torch.randn(2, 4, 5, 5)
-    adapter = on_layer(DyLora(rank=rank, alpha=alpha, unit=unit), layer)
-    tensors = adapter.tensors()
-    down, up = (tensors[f"lora_{side}.weight"].flatten(1) for side in ("down", "up"))
-    for first in range(0, rank, unit):
-        end = first + unit
-        adapter.zero_grad(set_to_none=True)
-        adapter.window = (first, end)
-        y = adapter.run(x, layer.forward, layer)
-        delta = (up[:, :end] @ down[:end]) * (alpha / end)
-        weight = layer.weight + delta.reshape(layer.weight.shape)
-        torch.testing.assert_close(
-            y, adapter.spec.apply(x, weight, layer.bias), rtol=1e-4, atol=1e-5
-        )
-        y.square().sum().backward()
-        learnt = [group.grad is not None for group in adapter.downs]
-        assert learnt == [group.grad is not None for group in adapter.ups]
-        assert [n for n, on in enumerate(learnt) if on] == [first // unit]
-    adapter.reset_draws()
-    whole = (up @ down) * (alpha / rank)
-    weight = layer.weight + whole.reshape(layer.weight.shape)
-    torch.testing.assert_close(
-        adapter.run(x, layer.forward, layer), adapter.spec.apply(x, weight, layer.bias),
-        rtol=1e-4, atol=1e-5,
-    )  # fmt: skip
-
-
-def test_dylora_draws_one_group_for_all_layers_evenly(mame):
-    targets = TargetConfig(preset="conv", only=("*mid_block*", "*layers.0.*"))
-    config = DyLora(rank=6, unit=2, conv_rank=4, targets=targets)
-    network = network_of(mame, config)
-    seen: dict[int, int] = {}
-    for batch in range(600):
-        with network.training_draws(config, 5, batch):
-            by_rank: dict[int, set[Any]] = {}
-            for member in network.members.values():
-                adapter: Any = member.adapter
-                by_rank.setdefault(adapter.rank, set()).add(adapter.window)
-            assert {len(windows) for windows in by_rank.values()} == {1}
-            ((first, end),) = by_rank[6]
-            assert end - first == 2
-            seen[first] = seen.get(first, 0) + 1
-    sigma = math.sqrt(600 * (1 / 3) * (2 / 3))
-    assert set(seen) == {0, 2, 4}
-    assert all(abs(count - 200) < 5 * sigma for count in seen.values())
-
-
-def test_dylora_leaves_other_groups_and_their_state_untouched(mame):
-    """A group without its turn keeps its weights in spite of momentum and decay."""
-    config = DyLora(rank=4, unit=2, targets=FEW)
-    network, (x, times) = network_of(mame, config), sample()
-    parameters = [p for part in PARTS for p in network.parameters(part)]
-    optimizer = torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.5)
-    turns = []
-    for batch in range(6):
-        before = {n: [g.clone() for g in m.adapter.ups] for n, m in network.members.items()}  # pyright: ignore
-        with network.at(), network.training_draws(config, 3, batch):
-            ((first, _),) = {m.adapter.window for m in network.members.values()}  # pyright: ignore
-            forward(mame, x, times).square().sum().backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        turns.append(first // 2)
-        for name, member in network.members.items():
-            adapter: Any = member.adapter
-            still = [torch.equal(a, b) for a, b in zip(adapter.ups, before[name], strict=True)]
-            assert still == [group != turns[-1] for group in range(2)], (name, batch)
-    assert set(turns) == {0, 1}
-
-
-@pytest.mark.parametrize(("rank", "least", "power"), [(8, 1, 1.0), (10, 4, 2.0), (3, 3, 1.0)])
-def test_tlora_shows_the_first_ranks_of_each_sample(mame, rank, least, power):
-    """LyCORIS counts them: int(((T - t) / T)^power (R - least)) + least."""
-    from lycoris.modules.tlora import compute_timestep_mask
-
-    config = Lora(rank=rank, alpha=rank, min_timestep_rank=least, targets=FEW)
-    network = network_of(mame, config)
-    times = torch.arange(0, 1000, 7)
-    visible = ((1000 - times) / 1000) ** power
-    with network.training_draws(config, 0, 0, visible):
-        for member in network.members.values():
-            adapter: Any = member.adapter
-            if member.part == "text_encoder":
-                assert adapter.visible is None  # words have no timestep
-                continue
-            for mask, timestep in zip(adapter.visible, times.tolist(), strict=True):
-                theirs = compute_timestep_mask(timestep, 1000, rank, least, power)
-                assert torch.equal(mask, theirs[0]), timestep
-    layer = linear(8, 7)
-    adapter = on_layer(config.model_copy(update={"targets": TargetConfig()}), layer)
-    down, up = adapter.down.detach(), adapter.up.detach()
-    x, counts = torch.randn(3, 5, 8), (least, rank, max(least, rank - 1))
-    adapter.visible = torch.stack([(torch.arange(rank) < count).float() for count in counts])
-    with torch.no_grad():
-        y = adapter.run(x, layer.forward, layer)
-        for row, count in enumerate(counts):
-            cut = layer(x[row]) + x[row] @ (up[:, :count] @ down[:count]).t()
-            torch.testing.assert_close(y[row], cut, rtol=1e-4, atol=1e-5)
-    adapter.visible = torch.stack([(torch.arange(rank) < least).float()] * 3)
-    adapter.run(x, layer.forward, layer).square().sum().backward()
-    assert not adapter.up.grad[:, least:].any()
-    assert adapter.up.grad[:, :least].any()
-
-
-def kohya_max_norm(down: torch.Tensor, up: torch.Tensor, scale: float, limit: float):
-    """networks.lora: both factors times sqrt of the ratio, nothing is made longer."""
-    product = up.flatten(1) @ down.flatten(1) * scale
-    norm = product.norm().clamp(min=limit / 2)
-    wanted = norm.clamp(max=limit)
-    ratio = (wanted / norm).item() ** 0.5
-    return down * ratio, up * ratio, product.norm().item()
-
-
-@pytest.mark.parametrize("limit", [0.5, 2.0])
-def test_max_norm_is_kohyas(mame, limit):
-    targets = TargetConfig(preset="conv", only=("*mid_block*",))
-    network = network_of(mame, Lora(rank=3, alpha=2, targets=targets))
-    for number, member in enumerate(network.members.values()):
-        member.adapter.up.data *= 0.02 * (1 + number % 9)  # pyright: ignore
-    expected, norms = {}, []
-    for name, member in network.members.items():
-        t = member.adapter.tensors()
-        down, up, norm = kohya_max_norm(t["lora_down.weight"], t["lora_up.weight"], 2 / 3, limit)
-        expected[name] = (down.clone(), up.clone())
-        norms.append(norm)
-    told = network.clamp_norms(limit)
-    assert 0 < told.shortened == sum(norm > limit for norm in norms) < len(norms)
-    assert told.mean == pytest.approx(sum(norms) / len(norms), rel=1e-4)
-    assert told.largest == pytest.approx(max(norms), rel=1e-4)
-    for name, member in network.members.items():
-        t = member.adapter.tensors()
-        torch.testing.assert_close(t["lora_down.weight"], expected[name][0], rtol=1e-4, atol=1e-7)
-        torch.testing.assert_close(t["lora_up.weight"], expected[name][1], rtol=1e-4, atol=1e-7)
-
-
-def kohya_index(path: str) -> int:
-    """kohya's table for Stable Diffusion 1: down 0 to 11, mid 12, up 13 to 24 (4 blocks of 3)."""
-    words = path.split(".")
-    if words[0] == "mid_block":
-        return 12
-    block, kind, layer = int(words[1]), words[2], int(words[3])
-    if words[0] == "down_blocks":
-        return 3 * block + (3 if kind == "downsamplers" else 1 + layer)
-    return 13 + 3 * block + (2 if kind == "upsamplers" else layer)
-
-
-def test_block_rates_and_lora_plus_make_groups(mame):
-    """Rates of a block times LoRA+'s ratio for B; a rate of 0 leaves the block out."""
-    down = tuple(0.1 * n for n in range(12))
-    up = tuple(0.0 if n == 5 else 2.0 - 0.05 * n for n in range(12))
-    blocks = BlockConfig(down_rates=down, mid_rates=0.25, up_rates=up)
-    config = Lora(
-        rank=2, blocks=blocks, lr_ratio=4, unet_lr_ratio=16, targets=TargetConfig(preset="conv")
-    )
-    network = Network.fresh(mame, config, 0, PARTS)
-    by_index = [*down, 0.25, *up]
-    expected: dict[float, int] = {}
-    for name, target in mame.targets().items():
-        slot = target.slot
-        if slot.part != "unet" or slot.group not in {
-            "attention", "feed_forward", "projection", "resnet", "sampler"
-        }:  # fmt: skip
-            continue
-        rate = by_index[kohya_index(slot.path)]
-        assert (name in network.members) == (rate > 0), slot.path
-        if rate:
-            member = network.members[name]
-            assert member.rate == pytest.approx(rate)
-            adapter: Any = member.adapter
-            for factor, parameter in ((rate, adapter.down), (rate * 16, adapter.up)):
-                key = round(factor, 9)
-                expected[key] = expected.get(key, 0) + parameter.numel()
-    groups = network.groups(config, "unet")
-    got = {round(g.factor, 9): sum(p.numel() for p in g.parameters) for g in groups}
-    assert got == expected
-    held = [id(p) for g in groups for p in g.parameters]
-    assert len(held) == len(set(held)) == len(network.parameters("unet"))
-    layers = sum(m.part == "text_encoder" for m in network.members.values())
-    text = {g.factor: len(g.parameters) for g in network.groups(config, "text_encoder")}
-    assert text == {4.0: layers, 1.0: layers}

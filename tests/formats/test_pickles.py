@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,32 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path):
     assert not mark.exists()
     assert "safetensors" in caught.value.line()
     assert len(caught.value.line().splitlines()) == 1
+
+
+def test_the_old_format_is_named_and_the_advised_command_mends_it(tmp_path: Path):
+    """The line is copied into a shell as it stands; what it writes is read."""
+    path = tmp_path / "m.ckpt"
+    torch.save({"state_dict": TENSORS}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"format before PyTorch 1\.6") as caught:
+        pickles.read_tensors(path)
+    command = caught.value.line().partition('python -c "')[2].rpartition('"')[0]
+    code = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=False).returncode
+    assert code == 0
+    found = pickles.read_tensors(tmp_path / "new-m.ckpt")
+    assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
+
+
+def test_the_advised_command_runs_no_code_either(tmp_path: Path):
+    path, mark = tmp_path / "m.ckpt", tmp_path / "mark"
+    torch.save({"x": Mischief(mark)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError) as caught:
+        pickles.read_tensors(path)
+    command = caught.value.line().partition('python -c "')[2].rpartition('"')[0]
+    words = [sys.executable, "-c", command]
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "weights_only" in command
+    assert "UnpicklingError" in ran.stderr
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("how", ["old", "cut", "text", "empty", "no names", "missing"])

@@ -156,6 +156,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_files_are_refused_at_once(tmp_path: Path, what: str):
     path = tmp_path / "hostile.safetensors"
@@ -170,6 +171,7 @@ def test_hostile_files_are_refused_at_once(tmp_path: Path, what: str):
     assert len(line) < 400
 
 
+@pytest.mark.timed
 def test_a_huge_header_is_not_read(tmp_path: Path):
     path = tmp_path / "huge.safetensors"
     with path.open("wb") as file:  # a sparse file: 90 MB of metadata on no disk

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
-    p for folder in ("src", "tools", "benchmarks") for p in (ROOT / folder).rglob("*.py")
+    p for folder in ("src", "tests", "tools", "benchmarks") for p in (ROOT / folder).rglob("*.py")
 )
 FILE_LINES, FUNCTION_LINES = 400, 60
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc"}

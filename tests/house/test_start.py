@@ -40,6 +40,7 @@ def test_rooms_and_tasks_are_listed_without_torch():
     assert fresh(code).strip() == "False"
 
 
+@pytest.mark.timed
 def test_help_in_half_a_second_of_cpu():
     code = (
         "import sys; from renma.cli import main; code = main(['--help'])\n"

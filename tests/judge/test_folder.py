@@ -48,8 +48,48 @@ def test_events_cannot_point_outside(finished: Path) -> None:
 def test_mistakes_are_said(tmp_path: Path, finished: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         RunRecord.open(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="no run"):
-        RunRecord.open(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(UserError, match="holds no run"):
+        RunRecord.open(tmp_path / "pictures")
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        RunRecord.open(finished / "events.jsonl")
     shutil.rmtree(finished / "lora")
     with pytest.raises(UserError, match=r"girl\*\.safetensors"):
         RunRecord.open(finished).need_checkpoints()
+
+
+@pytest.mark.parametrize("given", ["mine", "mine/run.toml", "mine/runs", "mine/runs/002"])
+def test_the_one_run_of_a_project_is_found(tmp_path: Path, finished: Path, given: str) -> None:
+    """People name the folder they work in; a start that failed is no run."""
+    project = tmp_path / "mine"
+    shutil.move(finished, project / "runs" / "002")
+    (project / "runs" / "001").mkdir()
+    for place in (project, project / "runs" / "001"):
+        shutil.copy(project / "runs" / "002" / "run.toml", place)
+    record = RunRecord.open(tmp_path / given)
+    assert record.path == project / "runs" / "002"
+    assert [checkpoint.step for checkpoint in record.checkpoints()] == [10, 20]
+
+
+def test_of_several_runs_one_has_to_be_named(tmp_path: Path, finished: Path) -> None:
+    for number in range(1, 8):
+        shutil.copytree(finished, tmp_path / "mine" / "runs" / f"{number:03d}")
+    with pytest.raises(UserError) as caught:
+        RunRecord.open(tmp_path / "mine")
+    names = ", ".join(f"runs/{number:03d}" for number in range(3, 8))
+    assert caught.value.what == f"holds 7 runs ({names} and 2 older ones)"
+    assert caught.value.remedy.endswith(f"such as {tmp_path / 'mine' / 'runs' / '007'}.")
+
+
+def test_a_run_in_the_projects_own_folder_wins(tmp_path: Path, finished: Path) -> None:
+    """`renma demo` trains in the folder that its run.toml lies in."""
+    shutil.copytree(finished, finished / "runs" / "001")
+    assert RunRecord.open(finished).path == finished
+
+
+def test_nothing_trained_yet(tmp_path: Path, finished: Path) -> None:
+    project = tmp_path / "mine"
+    project.mkdir()
+    shutil.copy(finished / "run.toml", project)
+    with pytest.raises(UserError, match="nothing was trained there yet"):
+        RunRecord.open(project)

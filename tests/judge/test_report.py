@@ -148,12 +148,32 @@ def test_hostile_text_stays_text(finished: Path) -> None:
 def test_a_bare_folder_still_gives_a_report(finished: Path) -> None:
     for name in ("samples", "lora", "pictures"):
         shutil.rmtree(finished / name)
-    (finished / "events.jsonl").unlink()
+    log = finished / "events.jsonl"
+    log.write_text(log.read_text().splitlines()[0] + "\n")  # begun, and killed in the first step
     page = make(finished)
     assert "Not judged yet" in page.text
     assert "No LoRA file" in page.text
     assert "The pictures cannot be shown" in page.text
     assert not [tag for tag, _ in page.tags if tag in {"svg", "img"}]
+
+
+def test_no_report_is_written_where_nothing_was_trained(finished: Path) -> None:
+    """An empty page would look like a result."""
+    shutil.rmtree(finished / "lora")
+    (finished / "events.jsonl").write_text('{"kind": "warned", "text": "no GPU"}\n')
+    with pytest.raises(UserError, match=r"nothing was trained there yet. First: renma train "):
+        report.write_report(finished)
+    assert not (finished / "report.html").exists()
+
+
+def test_the_report_of_a_project_lies_in_its_run(finished: Path, lines: Any) -> None:
+    project = finished.parent / "mine"
+    (project / "runs").mkdir(parents=True)
+    shutil.copy(finished / "run.toml", project)
+    shutil.copytree(finished, project / "runs" / "001")
+    report.run(ReportOptions(folder=project), lines)
+    assert lines.lines == [f"report: {project / 'runs' / '001' / 'report.html'}"]
+    assert not (project / "report.html").exists()
 
 
 def test_unscored_runs_say_so_and_show_no_numbers(finished: Path) -> None:

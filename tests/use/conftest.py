@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-
-@pytest.fixture(scope="session")
-def reference() -> Path:
-    """The folder that ``RENMA_REFERENCE`` names: ``real-loras`` and ``spec``."""
-    folder = os.environ.get("RENMA_REFERENCE")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("RENMA_REFERENCE names no folder of reference files")
-    return Path(folder)
+from renma.engine.network import Network
+from renma.formats import safetensors
+from testbed.every_algorithm import CONFIGS, Case, Seen, look
+from testbed.lora_files import CONV, POINT, TEXT, Q, lora, write
 
 
 class SingleFile:
@@ -224,3 +220,44 @@ def published_single(request: pytest.FixtureRequest) -> SingleFile:
             configuration["text_encoder"]["num_hidden_layers"] = 24  # as in the file
         modules = modules_of(configuration)
     return SingleFile(request.param, modules, Path())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Two LoRAs of mame that share two layers and have one each of their own."""
+    a = {Q: lora(Q, 4, 2.0, 0), POINT: lora(POINT, 4, 2.0, 1), CONV: lora(CONV, 4, 2.0, 2)}
+    b = {Q: lora(Q, 6, 6.0, 3), CONV: lora(CONV, 2, 1.0, 4), TEXT: lora(TEXT, 6, 6.0, 5)}
+    shared = {"ss_base_model_version": "sd_v1", "ss_v2": "False", "ss_sd_model_name": "base.ckpt"}
+    tags = {"ss_tag_frequency": '{"x": {"tag": 3}}', "ss_seed": "1"}
+    first = write(tmp_path / "a.safetensors", a, {**shared, **tags, "ss_network_dim": "4"})
+    second = write(tmp_path / "b.safetensors", b, {**shared, "ss_network_dim": "6"})
+    return first, second
+
+
+@pytest.fixture(scope="session")
+def base(mame) -> Seen:
+    """What mame computes without an adapter."""
+    return look(mame)
+
+
+@pytest.fixture(scope="session")
+def case(mame, tmp_path_factory) -> Callable[[str], Case]:
+    """Makes each algorithm's network and file once."""
+    folder, found = tmp_path_factory.mktemp("files"), {}
+
+    def make(name: str) -> Case:
+        if name not in found:
+            network = Network.fresh(mame, CONFIGS[name], 0, ("unet", "text_encoder"))
+            generator = torch.Generator().manual_seed(1)
+            for part in ("unet", "text_encoder"):
+                for p in network.parameters(part):
+                    p.data.add_(torch.randn(p.shape, generator=generator) * 0.05)
+            path = folder / f"{name}.safetensors"
+            safetensors.save(path, network.tensors(), {})
+            found[name] = Case(network, path)
+            for strength in (1.0, 0.5):
+                with network.at(unet=strength, text_encoder=strength):
+                    found[name].seen[strength] = look(mame)
+        return found[name]
+
+    return make

@@ -10,91 +10,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from renma import assets
 from renma.cli import main
 from renma.formats import lora_file
 from renma.use import low_rank
 from renma.use.low_rank import Factors
 from renma.use.merge import parse
-
-Q = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
-POINT = "lora_unet_mid_block_attentions_0_proj_in"
-CONV = "lora_unet_mid_block_resnets_0_conv1"
-TEXT = "lora_te_text_model_encoder_layers_0_mlp_fc1"
-NORM = "lora_unet_mid_block_resnets_0_norm1"
-# the shapes of these layers in mame, so that the same files merge into it
-SHAPES = {Q: (128, 128), POINT: (128, 128, 1, 1), CONV: (128, 128, 3, 3), TEXT: (512, 128)}
-
-Layer = dict[str, Tensor]
-
-
-def lora(key: str, rank: int, alpha: float, seed: int) -> Layer:
-    g, shape = torch.Generator().manual_seed(seed), SHAPES[key]
-    up = torch.randn(shape[0], rank, generator=g) * 0.05
-    up = up[:, :, None, None] if len(shape) == 4 else up
-    down = torch.randn(rank, *shape[1:], generator=g) * 0.05
-    return {"lora_up.weight": up, "lora_down.weight": down, "alpha": torch.tensor(alpha)}
-
-
-def loha(key: str, rank: int, alpha: float, seed: int) -> Layer:
-    g = torch.Generator().manual_seed(seed)
-    outputs, columns = SHAPES[key][0], torch.Size(SHAPES[key][1:]).numel()
-    sizes = {"hada_w1_a": (outputs, rank), "hada_w1_b": (rank, columns),
-             "hada_w2_a": (outputs, rank), "hada_w2_b": (rank, columns)}  # fmt: skip
-    found = {name: torch.randn(size, generator=g) * 0.2 for name, size in sizes.items()}
-    return {**found, "alpha": torch.tensor(alpha)}
-
-
-def lokr(key: str, seed: int) -> Layer:
-    """Full factors, as LyCORIS writes them with full_matrix: alpha means nothing."""
-    g, shape = torch.Generator().manual_seed(seed), SHAPES[key]
-    w2 = torch.randn(shape[0] // 8, shape[1] // 8, *shape[2:], generator=g) * 0.05
-    return {"lokr_w1": torch.randn(8, 8, generator=g), "lokr_w2": w2, "alpha": torch.tensor(4.0)}
-
-
-def delta(layer: Layer) -> Tensor:
-    """The update as a float64 matrix, written out from the papers' formulas."""
-    w = {name: tensor.double() for name, tensor in layer.items()}
-    if "diff" in w:
-        return w["diff"].flatten(1)
-    if "lora_up.weight" in w:
-        up, down = w["lora_up.weight"].flatten(1), w["lora_down.weight"].flatten(1)
-        return float(w["alpha"]) / len(down) * up @ down
-    if "hada_w1_a" in w:
-        scale = float(w["alpha"]) / len(w["hada_w1_b"])
-        return scale * (w["hada_w1_a"] @ w["hada_w1_b"]) * (w["hada_w2_a"] @ w["hada_w2_b"])
-    w1 = w["lokr_w1"].reshape(8, 8, *[1] * (w["lokr_w2"].dim() - 2))
-    return torch.kron(w1, w["lokr_w2"]).flatten(1)
-
-
-def write(path: Path, layers: dict[str, Layer], metadata=None, dtype=torch.float32) -> Path:
-    flat = {
-        f"{k}.{s}": t.to(dtype).contiguous() for k, row in layers.items() for s, t in row.items()
-    }
-    save_file(flat, path, metadata)
-    return path
-
-
-def merged(out: Path, *arguments: str) -> dict[str, Layer]:
-    assert main(["file", "merge", *arguments, "-o", str(out)]) == 0
-    return lora_file.read(out).layers
-
-
-def close(found: Tensor, expected: Tensor) -> bool:
-    return bool((found - expected).norm() <= 1e-5 * expected.norm())
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
-    a = {Q: lora(Q, 4, 2.0, 0), POINT: lora(POINT, 4, 2.0, 1), CONV: lora(CONV, 4, 2.0, 2)}
-    b = {Q: lora(Q, 6, 6.0, 3), CONV: lora(CONV, 2, 1.0, 4), TEXT: lora(TEXT, 6, 6.0, 5)}
-    shared = {"ss_base_model_version": "sd_v1", "ss_v2": "False", "ss_sd_model_name": "base.ckpt"}
-    tags = {"ss_tag_frequency": '{"x": {"tag": 3}}', "ss_seed": "1"}
-    first = write(tmp_path / "a.safetensors", a, {**shared, **tags, "ss_network_dim": "4"})
-    second = write(tmp_path / "b.safetensors", b, {**shared, "ss_network_dim": "6"})
-    return first, second
+from testbed.lora_files import (
+    CONV,
+    NORM,
+    POINT,
+    SHAPES,
+    TEXT,
+    Q,
+    close,
+    delta,
+    loha,
+    lokr,
+    lora,
+    merged,
+    write,
+)
 
 
 def test_sum_is_exact_and_ranks_add_up(files, tmp_path: Path, capfd):
@@ -325,121 +261,6 @@ def test_half_precision_stays_and_overflow_is_refused(tmp_path: Path, capfd):
     assert "--precision fp32" in capfd.readouterr().err
 
 
-# into a model
-
-
-def test_into_a_model(files, tmp_path: Path, capfd):
-    out = tmp_path / "model"
-    words = [
-        "file",
-        "merge",
-        f"{files[0]}:0.7",
-        f"{files[1]}:-0.4",
-        "--base",
-        "mame",
-        "-o",
-        str(out),
-    ]
-    assert main(words) == 0
-    a, b = (lora_file.read(f).layers for f in files)
-    paths = {Q: "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", POINT: "mid_block.attentions.0.proj_in",
-             CONV: "mid_block.resnets.0.conv1"}  # fmt: skip
-    place = Path("unet/diffusion_pytorch_model.safetensors")
-    old, new = load_file(assets.MAME / place), load_file(out / place)
-    assert list(old) == list(new)
-    changed = set()
-    for key, path in paths.items():
-        expected = old[f"{path}.weight"].double().flatten(1) + 0.7 * delta(a[key])
-        expected = expected - 0.4 * delta(b[key]) if key in b else expected
-        found = new[f"{path}.weight"]
-        assert found.dtype == torch.float16
-        assert torch.allclose(found.double().flatten(1), expected, atol=1e-7, rtol=2**-10)
-        changed.add(f"{path}.weight")
-    assert {name for name in old if not torch.equal(old[name], new[name])} == changed
-    place = Path("text_encoder/model.safetensors")
-    old, new = load_file(assets.MAME / place), load_file(out / place)
-    assert {n for n in old if not torch.equal(old[n], new[n])} == {
-        "encoder.layers.0.mlp.fc1.weight"
-    }
-    files_of = [
-        sorted(p.relative_to(f) for p in f.rglob("*") if p.is_file()) for f in (assets.MAME, out)
-    ]
-    assert files_of[0] == files_of[1]
-    assert list(tmp_path.glob(".*")) == [], "nothing half made is left"
-    assert main(words) == 2
-    assert "is there already" in capfd.readouterr().err
-
-
-def test_the_merged_model_loads_and_weight_zero_is_the_base(files, tmp_path: Path):
-    from diffusers import UNet2DConditionModel
-
-    out = tmp_path / "model"
-    words = ["--base", "mame", "-o", str(out), "--precision", "fp32"]
-    assert main(["file", "merge", f"{files[0]}:0", *words]) == 0
-    merged_unet = UNet2DConditionModel.from_pretrained(out / "unet")
-    assert merged_unet.dtype == torch.float32
-    old = load_file(assets.MAME / "unet/diffusion_pytorch_model.safetensors")
-    assert all(torch.equal(t, old[n].float()) for n, t in merged_unet.state_dict().items())
-
-
-def test_what_depends_on_the_base_merges_into_it(tmp_path: Path):
-    g = torch.Generator().manual_seed(0)
-    dora = {**lora(Q, 2, 1.0, 0), "dora_scale": torch.rand(128, 1, generator=g) + 0.5}
-    scale = torch.randn(128, generator=g) * 0.1
-    ia3 = {"weight": scale, "on_input": torch.tensor(0)}
-    source = write(
-        tmp_path / "d.safetensors",
-        {Q: dora, POINT: {k: v.reshape(1, -1, 1, 1) if v.dim() else v for k, v in ia3.items()}},
-    )
-    out = tmp_path / "model"
-    assert (
-        main(
-            [
-                "file",
-                "merge",
-                f"{source}:0.5",
-                "--base",
-                "mame",
-                "-o",
-                str(out),
-                "--precision",
-                "fp32",
-            ]
-        )
-        == 0
-    )
-    place = "unet/diffusion_pytorch_model.safetensors"
-    old, new = load_file(assets.MAME / place), load_file(out / place)
-    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
-    w = old[name].double()
-    moved = w + delta(dora)
-    full = dora["dora_scale"].double() * moved / moved.norm(dim=1, keepdim=True)
-    assert torch.allclose(new[name].double(), w + 0.5 * (full - w), atol=1e-6)
-    name = "mid_block.attentions.0.proj_in.weight"
-    assert torch.allclose(
-        new[name], old[name].float() * (1 + 0.5 * scale[:, None, None, None]), atol=1e-6
-    )
-
-
-def test_a_lora_for_another_model_is_refused(files, tmp_path: Path, capfd):
-    other = write(
-        tmp_path / "x.safetensors",
-        {Q.replace("mid_block_attentions_0", "down_blocks_3_attentions_0"): lora(Q, 2, 1.0, 0)},
-    )
-    out = tmp_path / "model"
-    assert main(["file", "merge", str(other), "--base", "mame", "-o", str(out)]) == 2
-    assert "layers that the model does not have" in capfd.readouterr().err
-    bad = write(
-        tmp_path / "y.safetensors",
-        {Q: {"lora_up.weight": torch.ones(8, 2), "lora_down.weight": torch.ones(2, 8)}},
-    )
-    assert main(["file", "merge", str(bad), "--base", "mame", "-o", str(out)]) == 2
-    err = capfd.readouterr().err
-    assert "does not fit the model" in err
-    assert not out.exists()
-    assert list(tmp_path.glob(".*")) == []
-
-
 def test_real_files_of_two_namings_add_up(reference: Path, tmp_path: Path):
     folder = reference / "real-loras"
     first, second = folder / "pokemon-diffusers.safetensors", folder / "sd-lora.safetensors"
@@ -465,9 +286,6 @@ def test_eight_bit_factors_add_up_in_half_precision(tmp_path: Path):
     out = merged(tmp_path / "o.safetensors", source, source)[Q]
     assert out["lora_up.weight"].dtype == torch.float16
     assert (delta(out) - 2 * delta(row)).norm() < 1e-3 * delta(row).norm()
-
-
-# numbers
 
 
 def test_weights_of_bias_differences_add_up(tmp_path: Path):

@@ -204,6 +204,7 @@ def test_no_lora_no_facts(tmp_path: Path):
         show.run(ShowOptions(file=tmp_path / "x.safetensors"), Lines())
 
 
+@pytest.mark.timed
 def test_real_files_are_shown_in_under_a_second(reference: Path):
     for path in (reference / "real-loras").glob("*.safetensors"):
         start = time.process_time()

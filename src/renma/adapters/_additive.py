@@ -70,6 +70,12 @@ class Additive(_base.Adapter):
         if self.magnitude is not None:
             self.magnitude.data.copy_(norms(weight.to(self.magnitude.dtype), self.dora))
 
+    def unchanged(self, weight: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+        """Returns DoRA's magnitude with the norms of the frozen weight."""
+        if self.magnitude is None:
+            return []
+        return [(self.magnitude, norms(weight.to(self.magnitude.dtype), self.dora))]
+
     def apply_weight(
         self, weight: Tensor, bias: Tensor | None, strength: float = 1.0
     ) -> tuple[Tensor, Tensor | None]:

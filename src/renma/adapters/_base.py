@@ -138,6 +138,15 @@ class Adapter(nn.Module, ABC):
     def start(self, weight: Tensor) -> None:
         """Takes what the start needs from the frozen weight; called once, before training."""
 
+    def unchanged(self, weight: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+        """Returns the trained numbers that mean no change elsewhere than at 0, with where they do.
+
+        Args:
+            weight: of the frozen layer, as :meth:`start` got it.
+        """
+        del weight
+        return []
+
     def reset_draws(self) -> None:
         """Forgets what is random about one batch: everything acts again."""
         self.chance = None

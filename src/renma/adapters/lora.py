@@ -57,6 +57,13 @@ class Adapter(_lowrank.LowRank):
             parameter.data.copy_(filled)
             first.copy_(filled)
 
+    def unchanged(self, weight: Tensor) -> list[tuple[torch.nn.Parameter, Tensor]]:
+        """Returns also the factors of PiSSA and OLoRA, which change nothing where they began."""
+        found = super().unchanged(weight)
+        if self.begin in FROM_WEIGHT:
+            found += [(self.down, self.first_down), (self.up, self.first_up)]
+        return found
+
     def factors(self) -> _lowrank.Factors:
         """Returns A and B; with a start from the weight, less that start: twice the rank."""
         if self.begin not in FROM_WEIGHT:

@@ -45,6 +45,11 @@ class Adapter(_base.Adapter):
             adapter.rescale = nn.Parameter(tensors["rescale"].float().flatten().clone())
         return adapter
 
+    def unchanged(self, weight: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+        """Returns the factors that a file may have; 1 leaves a row as it is."""
+        del weight
+        return [] if self.rescale is None else [(self.rescale, torch.ones_like(self.rescale))]
+
     def rotations(self) -> Tensor:
         """Returns R of every block, shaped like the blocks."""
         skew = self.blocks - self.blocks.transpose(-1, -2)

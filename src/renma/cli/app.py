@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter
 from pydantic.fields import FieldInfo
 
 import renma
 from renma.cli.manual import options, schema
 from renma.cli.screen import Screen
+from renma.cli.usage import explained
 from renma.config import validate
 from renma.config.tasks import TASKS, Task
 from renma.core.errors import DEFECT, DONE, INTERRUPTED, USER_MISTAKE, Interrupted, UserError
@@ -27,6 +28,7 @@ _INTRO = """From a pile of pictures to a LoRA that is proven to work.
 The order of the work:
 """
 _GROUPS = {
+    "prepare": "Collect, check, crop, clean and resize pictures; originals are never changed.",
     "caption": "Captions and tags of many pictures at once.",
     "file": "Show, check, edit, convert, merge, resize, extract and cut LoRA files.",
     "plan": "Arithmetic before training.",
@@ -50,7 +52,10 @@ def main(arguments: Iterable[str] | None = None, tasks: tuple[Task, ...] = TASKS
     words = list(sys.argv[1:] if arguments is None else arguments)
 
     def work() -> None:
-        build(tasks)(words, exit_on_error=False, print_error=False, result_action="return_none")
+        try:
+            build(tasks)(words, exit_on_error=False, print_error=False, result_action="return_none")
+        except CycloptsError as error:
+            raise UserError(explained(error, words, tasks)) from None
 
     return guarded(work)
 
@@ -70,8 +75,6 @@ def guarded(work: Callable[[], None]) -> int:
         sys.stdout.flush()
     except UserError as error:
         return _say(error.line(), USER_MISTAKE)
-    except CycloptsError as error:
-        return _say(_usage(error), USER_MISTAKE)
     except Interrupted as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -163,11 +166,12 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         show_default=_worth_showing(default),
         alias=_extra(field, "short"),
     )
+    written = (str | None) if _extra(field, "word") else field.annotation
     return inspect.Parameter(
         name,
         inspect.Parameter.POSITIONAL_ONLY if _positional(field) else inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[field.annotation, shown],
+        annotation=Annotated[written, shown],
     )
 
 
@@ -182,14 +186,6 @@ def _extra(field: FieldInfo, name: str) -> Any:
 
 def _worth_showing(default: Any) -> bool:
     return default not in (None, False, (), inspect.Parameter.empty)
-
-
-def _usage(error: CycloptsError) -> str:
-    error.verbose = False
-    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        error.msg = f"There is no place for '{error.unused_tokens[0]}'."
-    command = " ".join(["renma", *(error.command_chain or ())])
-    return f"{' '.join(str(error).split())} `{command} --help` shows what there is."
 
 
 def _say(text: str, code: int) -> int:

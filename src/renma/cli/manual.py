@@ -8,22 +8,35 @@ from cyclopts import Parameter
 
 
 def options(
-    section: Annotated[str, Parameter(help="A section of run.toml, such as adapter.")] = "", /
+    name: Annotated[
+        str,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="A section (adapter), a key (rank), a path (adapter.rank), a part of a name, "
+            "or an option of kohya-ss/sd-scripts (network_dim).",
+        ),
+    ] = "",
+    /,
 ) -> None:
     """Explain the options of run.toml, basic ones first.
 
-    Without a section: the basic options of all of them.
+    Without a name: the basic options of all sections.
 
     Example: renma options adapter
     """
+    from renma.cli import option_search
     from renma.config import views
 
-    if section:
-        print("\n".join(views.terminal_manual(section)))
+    if name in views.sections():
+        print("\n".join(views.terminal_manual(name)))
         return
-    for name in views.sections():
-        print("\n".join(views.terminal_manual(name, ("basic",))), end="\n\n")
-    print("`renma options SECTION` shows the advanced and expert options too.")
+    if name:
+        print("\n".join(option_search.manual(name)))
+        return
+    for section in views.sections():
+        print("\n".join(views.terminal_manual(section, ("basic",))), end="\n\n")
+    print("`renma options SECTION` shows the advanced and expert options too, `renma options KEY`")
+    print("one option alone.")
 
 
 def schema() -> None:

@@ -76,6 +76,9 @@ def of_words(
     if "config_file" in values:
         name = str(values.pop("config_file"))
         path = here / (name if name.endswith(".toml") else f"{name}.toml")
+        if not path.exists():
+            remedy = f"Paths start at {here}."
+            raise UserError("there is no such file", where=f"--config_file={name}", remedy=remedy)
         values = {**_config(path, sdxl), **values}
     return Given(values, sdxl, launcher or {}, strict=strict)
 

@@ -14,6 +14,7 @@ from renma.cli.screen import Screen
 from renma.compat import manual, report, source
 from renma.compat.checkpoints import Mirror
 from renma.compat.draft import Draft, Places
+from renma.compat.naming import renamed
 from renma.compat.translate import refused, translate
 from renma.config.tasks import TrainOptions
 from renma.core.errors import UserError
@@ -47,27 +48,44 @@ def _train(words: Sequence[str], sdxl: bool) -> None:
         told: Report = screen if first else Silent()
         here = Path.cwd()
         given = source.of_words(words, sdxl, here, strict=True)
-        go_on = str(given.values.get("resume") or "")
-        resumed = _resumed(here / go_on) if go_on else None
-        if resumed:  # a folder of ours; one of sd-scripts is refused with the others
+        resumed = None
+        if given.values.get("resume"):
+            resumed = _resumed(str(given.get("resume")), here)
             given = replace(given, values={**given.values, "resume": None})
-        draft = translate(given, Places(here, Path(scratch)))
-        if reasons := refused(draft):
-            raise UserError(f"cannot be done here: {'; '.join(reasons)}", remedy="Take it out.")
-        if not given.has("output_dir"):
-            raise UserError("is missing", where="--output_dir", remedy="Say where files go.")
-        output = here / given.get("output_dir")
-        folder = resumed or folder_of(output, draft.raw["output"]["name"])
-        _tell(draft, told)
-        if first:
-            output.mkdir(parents=True, exist_ok=True)
-            told = _mirror(draft, folder, output, told)
-            if not resumed:
-                write_text(folder.path / "run.given.toml", report.toml(draft, "a command"))
-        toml = Path(scratch) / "run.toml"
-        write_text(toml, report.toml(draft, "a command"))
-        options = TrainOptions(run=toml, out=folder.path, resume=resumed is not None)
-        import_module("renma.train.task").run(options, told)
+        places, draft = Places(here, Path(scratch)), None
+        try:
+            draft = translate(given, places)
+            _begin(draft, resumed, places, told)
+        except UserError as error:
+            raise renamed(error, given, places, draft) from None
+
+
+def _begin(draft: Draft, resumed: RunFolder | None, places: Places, told: Report) -> None:
+    """Trains what a translated command asks for.
+
+    Args:
+        draft: the translation.
+        resumed: the run that goes on, or None.
+        places: where the command was given, and a folder for its run.toml.
+        told: told everything, of several processes in the first alone.
+    """
+    given, first = draft.given, os.environ.get("RANK", "0") == "0"
+    if reasons := refused(draft):
+        raise UserError(f"cannot be done here: {'; '.join(reasons)}", remedy="Take it out.")
+    if not given.has("output_dir"):
+        raise UserError("is missing", where="--output_dir", remedy="Say where files go.")
+    output = places.here / given.get("output_dir")
+    folder = resumed or folder_of(output, draft.raw["output"]["name"])
+    _tell(draft, told)
+    if first:
+        output.mkdir(parents=True, exist_ok=True)
+        told = _mirror(draft, folder, output, told)
+        if not resumed:
+            write_text(folder.path / "run.given.toml", report.toml(draft, "a command"))
+    toml = places.there / "run.toml"
+    write_text(toml, report.toml(draft, "a command"))
+    options = TrainOptions(run=toml, out=folder.path, resume=resumed is not None)
+    import_module("renma.train.task").run(options, told)
 
 
 def _mirror(draft: Draft, folder: RunFolder, output: Path, told: Report) -> Mirror:
@@ -96,10 +114,31 @@ def folder_of(output: Path, name: str) -> RunFolder:
     return folder
 
 
-def _resumed(path: Path) -> RunFolder | None:
-    """Returns the run's folder that --resume names, None if it is none of ours."""
-    folder = RunFolder(path)
-    return folder if folder.toml.is_file() and begun(folder) else None
+def _resumed(name: str, here: Path) -> RunFolder:
+    """Returns the run's folder that --resume names.
+
+    Raises:
+        UserError: there is none, or it is not one of renma's.
+    """
+    folder, where = RunFolder(here / name), f"--resume={name}"
+    if folder.toml.is_file() and begun(folder):
+        return folder
+    if not folder.path.is_dir():
+        what = "is a file, not a folder" if folder.path.exists() else "there is no such folder"
+        raise UserError(what, where=where, remedy=_RUN)
+    inside = sorted(p.name for p in folder.path.glob("*.renma*") if begun(RunFolder(p)))
+    if inside:
+        remedy = f"Did you mean {Path(name) / inside[-1]}?"
+        raise UserError("is no run's folder, but holds one", where=where, remedy=remedy)
+    theirs = any((folder.path / file).exists() for file in _STATE_OF_THEIRS)
+    what = "is a state of sd-scripts, which cannot be read" if theirs else "holds no run of renma"
+    remedy = f"{_RUN} --network_weights FILE begins from a LoRA's weights." if theirs else _RUN
+    raise UserError(what, where=where, remedy=remedy)
+
+
+_RUN = "Give the folder NAME.renma in the --output_dir of the run, or take --resume out."
+_STATE_OF_THEIRS = ("train_state.json", "optimizer.bin", "random_states_0.pkl")
+"""Files in a state folder that sd-scripts (accelerate) wrote."""
 
 
 def _tell(draft: Draft, told: Report) -> None:

@@ -57,11 +57,13 @@ def _check(draft: Draft) -> None:
     try:
         run = validate(Run, draft.raw, "the run")
     except UserError as error:
-        where = next(
-            (f"--{option}" for key, option in draft.origin.items() if f"'{key}'" in error.what),
-            "what was asked",
-        )
-        raise UserError(error.what, where=where, remedy=error.remedy) from None
+        found = ((key, o) for key, o in draft.origin.items() if f"'{key}'" in error.what)
+        key, option = next(found, ("", ""))
+        where, what = f"--{option}" if option else "what was asked", error.what
+        value, sign, wrong = what.removeprefix(f"'{key}' = ").partition(": ")
+        if option and sign and len(value) < len(what.partition(": ")[0]):
+            where, what = f"{where}={value}", wrong
+        raise UserError(what, where=where, remedy=error.remedy) from None
     if "args" in draft.raw["optimizer"]:  # most of them are options of their own here
         own = run.optimizer.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         own = {"name": own.pop("name"), **own}

@@ -26,7 +26,7 @@ from renma.engine.frozen_conv import FrozenConv, suits
 
 @dataclass
 class Lean:
-    """What was done to a model part; tells and takes it back.
+    """What was done to a model part; tells it and takes it back.
 
     Attributes:
         root: the part.
@@ -47,15 +47,16 @@ class Lean:
         """Bytes that packed weights take once every layer has run: two copies each."""
         return sum(_cost(c.layer) for c in self.convolutions.values() if c.packed)
 
-    def line(self) -> str:
-        """Returns one line for people."""
-        packed = sum(conv.packed for conv in self.convolutions.values())
-        return (
-            f"lean step: {self.recomputed} blocks compute activations again, "
-            f"{len(self.convolutions)} frozen convolutions keep no input, {packed} of them packed "
-            f"({self.packed_bytes / 2**20:.0f} MiB), {self.linear} linear layers "
-            f"and {self.attention} attentions through oneDNN"
-        )
+    def facts(self) -> dict[str, int]:
+        """Returns how much of the part computes in which way, for the run's events."""
+        return {
+            "recomputed_blocks": self.recomputed,
+            "frozen_convolutions": len(self.convolutions),
+            "packed_convolutions": sum(conv.packed for conv in self.convolutions.values()),
+            "packed_bytes": self.packed_bytes,
+            "onednn_linear_layers": self.linear,
+            "onednn_attention_layers": self.attention,
+        }
 
     def remove(self) -> None:
         """Gives all layers back as they were."""

@@ -238,6 +238,14 @@ class Network:
         chosen = [m.adapter for m in self.members.values() if m.target.part == part]
         return [p for adapter in chosen for p in adapter.parameters() if p.requires_grad]
 
+    def unchanged(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Returns trained numbers that mean no change elsewhere than at 0, with where they do."""
+        return [
+            pair
+            for member in self.members.values()
+            for pair in member.adapter.unchanged(weight_of(member.target.layer, torch.float32))
+        ]
+
     def clamp_norms(self, limit: float) -> NormReport:
         """Shortens every update to Frobenius norm ``limit``; shorter ones stay as they are."""
         told = [member.adapter.clamp_norm_(limit) for member in self.members.values()]

@@ -57,3 +57,8 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
+
+
+def reason(error: BaseException) -> str:
+    """Returns an error's first line; Python's own ``MemoryError`` says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 _INSTEAD = "Give the .safetensors file of the same model."
+_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The pickled magic number that torch before 1.6 (2020) began its files with; later ones are zip
+archives, whose numbers can stay in the file."""
 
 
 def is_pickled(path: Path) -> bool:
@@ -30,11 +33,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Returns the tensors of a checkpoint by name, memory-mapped, as they are stored.
 
     Raises:
-        UserError: no such file, not a checkpoint, or one that holds more than weights.
+        UserError: no such file, not a checkpoint, one that holds more than weights, or one of the
+            format before torch 1.6.
     """
     import torch
 
     try:
+        _refuse_old(path)
         tree = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError("there is no such file", where=path) from None
@@ -44,7 +49,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             where=path,
             remedy=_INSTEAD,
         ) from None
-    except Exception as error:  # a broken zip file, the format before torch 1.6 ...
+    except UserError:
+        raise
+    except Exception as error:  # a broken zip file, a text ...
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UserError(
             f"cannot be read as a checkpoint: {reason[0][:160]}", where=path, remedy=_INSTEAD
@@ -56,6 +63,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise UserError("holds no tensors by name", where=path, remedy=_INSTEAD)
     return tensors
+
+
+def _refuse_old(path: Path) -> None:
+    """Refuses the format before torch 1.6, which can only be read into memory as a whole.
+
+    Raises:
+        UserError: it is of that format; said is how to convert it without running anything in it.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_OLD)) != _OLD:
+            return
+    new = f"new-{path.name}"
+    raise UserError(
+        "is a pickled checkpoint in the format before PyTorch 1.6 (2020)",
+        where=path,
+        remedy=f"{_INSTEAD} Or convert it once, in its folder; weights_only runs no code in it: "
+        f"python -c \"import torch; torch.save(torch.load('{path.name}', map_location='cpu', "
+        f"weights_only=True), '{new}')\"",
+    )
 
 
 def read_header(path: Path) -> tuple[Header, dict[str, str]]:

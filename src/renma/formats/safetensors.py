@@ -65,6 +65,8 @@ def read_header(path: Path) -> tuple[Header, dict[str, str]]:
             header = json.loads(text, object_pairs_hook=_unique)
     except FileNotFoundError:
         raise UserError("there is no such file", where=path) from None
+    except OSError as error:  # no right to read it, a loop of links, a path through a file
+        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
     except (ValueError, RecursionError) as error:
         reason = f": {error}" if isinstance(error, _TwiceError) else ""
         raise UserError(f"has a broken header{reason}", where=path, remedy=_hint(path)) from None

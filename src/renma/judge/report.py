@@ -51,13 +51,16 @@ def run(options: ReportOptions, report: Report) -> None:
 
 
 def write_report(folder: Path) -> Path:
-    """Writes ``report.html`` and returns its path; what a run lacks is left out or said.
+    """Writes ``report.html`` into the run's folder and returns its path.
+
+    What a run lacks is left out or said.
 
     Raises:
         UserError: no run's folder, or a score.json that is none.
     """
-    target = folder / "report.html"
-    write_text(target, render(RunRecord.open(folder)))
+    record = RunRecord.open(folder)
+    target = record.path / "report.html"
+    write_text(target, render(record))
     return target
 
 
@@ -135,8 +138,9 @@ def _score(folder: Path) -> dict[str, Any] | None:
     try:
         score = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"cannot be read: {error}", where=path, remedy="Make it anew with `renma judge`."
+            f"cannot be read: {reason}", where=path, remedy="Make it anew with `renma judge`."
         ) from None
     keys = ("likeness", "leakage", "base_likeness", "base_leakage", "best")
     empty = dict.fromkeys(keys) | {"verdict": [], "checkpoints": [], "attributes": {}}

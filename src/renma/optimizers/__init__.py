@@ -7,21 +7,27 @@ share. Importing the package costs no torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.optim import Optimizer
 
     from renma.config.optimizers._base import Rates, Traits
 
 
-def build(groups: list[dict[str, Any]], config: Rates) -> Optimizer:
+def build(
+    groups: list[dict[str, Any]], config: Rates, unchanged: Iterable[tuple[Tensor, Tensor]] = ()
+) -> Optimizer:
     """Returns the optimizer that a section describes.
 
     Args:
         groups: torch parameter groups with ``params``, ``lr`` and any marks such as ``name``.
         config: the optimizer's section.
+        unchanged: parameters that mean no change elsewhere than at 0, with where they do; an L1
+            penalty moves them there.
 
     Raises:
         UserError: an argument that the class does not take or accept, a device or parameters it
@@ -29,7 +35,7 @@ def build(groups: list[dict[str, Any]], config: Rates) -> Optimizer:
     """
     from renma.optimizers._build import build as make
 
-    return make(groups, config)
+    return make(groups, config, unchanged)
 
 
 def traits(config: Rates) -> Traits:

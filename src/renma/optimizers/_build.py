@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import redirect_stdout
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from renma.config.optimizers._base import Rates
@@ -22,7 +23,9 @@ _MISUSE = (TypeError, ValueError, AssertionError, NotImplementedError, RuntimeEr
 """What libraries raise at arguments they do not accept."""
 
 
-def build(groups: list[dict[str, Any]], config: Rates) -> Optimizer:
+def build(
+    groups: list[dict[str, Any]], config: Rates, unchanged: Iterable[tuple[Tensor, Tensor]] = ()
+) -> Optimizer:
     """See :func:`renma.optimizers.build`."""
     kind = find(config.class_path if isinstance(config, Custom) else config.source)
     arguments = config.arguments()
@@ -40,7 +43,7 @@ def build(groups: list[dict[str, Any]], config: Rates) -> Optimizer:
         rehearse(lambda small: _make(kind, small, rate, arguments), config.class_path)
     optimizer = _make(kind, groups, rate, arguments)
     if config.l1:
-        _l1.attach(optimizer, config)
+        _l1.attach(optimizer, config, unchanged)
     return optimizer
 
 

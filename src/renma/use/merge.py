@@ -7,6 +7,7 @@ lost unless a rank is asked for; then it is the best approximation of that rank.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from renma.use.layer_update import (
     update_of,
     whole_layer,
 )
+from renma.use.lora_family import check_alike
 from renma.use.lora_output import keep_inputs, naming_of, read, save
 from renma.use.network_facts import described
 
@@ -47,6 +49,8 @@ _SHARED = frozenset(
 _SCALED = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a", "diff", "w_norm")
 """The tensor of each algorithm that its update is proportional to."""
 _BIASES = ("diff_b", "b_norm")
+_A_PATH = re.compile(r"[/\\]|\.safetensors$")
+"""What follows a colon that belongs to the path itself, as in C:\\loras\\a.safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ def run(options: MergeOptions, report: Report) -> None:
     places = list(map(parse, options.files))
     keep_inputs(options.out, [path for path, _ in places])
     sources = [Source(path, weight, read(path, report)) for path, weight in places]
+    check_alike([(source.path, source.file) for source in sources if source.weight])
     if options.base:
         if options.rank is not None:
             raise UserError("--rank has no meaning with --base", remedy="Leave one of them out.")
@@ -97,17 +102,19 @@ def parse(text: str) -> tuple[Path, float]:
     """Returns file and weight of ``FILE:WEIGHT``; no weight means 1.
 
     Raises:
-        UserError: the weight is not finite.
+        UserError: the weight is no finite number.
     """
     path, colon, number = text.rpartition(":")
-    if not colon or not path or Path(text).exists():
+    if not colon or not path or Path(text).exists() or _A_PATH.search(number):
         return Path(text), 1.0
     try:
         weight = float(number)
-    except ValueError:  # a colon of the path itself
-        return Path(text), 1.0
+    except ValueError:
+        weight = math.nan
     if not math.isfinite(weight):
-        raise UserError(f"'{number}' is no weight", where=text)
+        raise UserError(
+            f"'{number}' is no weight", where=text, remedy=f"Write a number, such as {path}:0.7."
+        )
     return Path(path), weight
 
 

@@ -66,8 +66,9 @@ class Rates(Section):
     )
     """Step size of SDXL's second text encoder (not set: that of the first); 0: untrained."""
     l1: float = opt(0.0, "advanced", ge=0)
-    """L1 penalty: after each step every weight moves towards 0 by this times its learning rate and
-    stays there once it arrives (soft threshold). It leaves few, large weights."""
+    """L1 penalty: after each step every trained number moves by this times its learning rate to
+    where it changes nothing and stays there once it arrives (soft threshold): mostly 0, for DoRA's
+    magnitudes the base model's. It leaves few, large numbers."""
     args: dict[str, Any] = Field(
         default_factory=dict,
         json_schema_extra={"level": "expert", "kohya": "optimizer_args"},
