@@ -107,8 +107,10 @@ def test_algorithms_mix_exactly(tmp_path: Path):
     short = merged(tmp_path / "s.safetensors", f"{first}:2", f"{second}:-1", "--rank", "8")
     for key in a:
         whole = 2 * delta(a[key]) - delta(b[key])
-        u, s, v = torch.linalg.svd(whole, full_matrices=False)
-        assert close(delta(short[key]), (u[:, :8] * s[:8]) @ v[:8])
+        # not the cut matrix itself: where two singular values are close, rounding turns it
+        least = torch.linalg.svdvals(whole)[8:].norm()
+        assert (delta(short[key]) - whole).norm() <= least * (1 + 1e-6)
+        assert torch.linalg.matrix_rank(delta(short[key]), rtol=1e-5) == 8
 
 
 def test_ranks_beyond_the_layer_are_the_same_update_in_fewer(tmp_path: Path):
