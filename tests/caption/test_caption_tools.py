@@ -13,7 +13,7 @@ from PIL import Image
 from renma.caption import clean, merge
 from renma.caption.clean import clean_caption, clean_tags
 from renma.caption.metadata import changes, dump
-from renma.config.caption_tasks import CleanOptions, MergeOptions
+from renma.config.caption.metadata import CleanOptions, MergeOptions
 from renma.config.data import DataConfig
 from renma.core.errors import UserError
 from renma.data.folder import expand, scan

@@ -94,11 +94,15 @@ class Record:
     def begin(self, head: Head) -> None:
         """Starts or goes on; rows of an interrupted run are read, a torn last line is dropped."""
         write_text(self._head_file, json.dumps(asdict(head), indent=2) + "\n")
+        self.read()
+        self._rewrite()
+
+    def read(self) -> None:
+        """Reads the rows of an earlier run, if there was one; nothing is written."""
         if self._rows_file.exists():
             for line in self._rows_file.read_text(encoding="utf-8").split("\n"):
                 if row := _row(line):
                     self.rows[row.source] = row
-        self._rewrite()
 
     def add(self, row: Row) -> None:
         """Notes what came of one source."""

@@ -10,12 +10,14 @@ import numpy as np
 from PIL import Image
 
 from renma.config.prepare.resize import ResizeOptions
+from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.data import buckets
 from renma.data.pictures import read_straight
 from renma.prepare._sources import Source
 from renma.prepare._step import Made, run_step
 
-VERSION = 1
+VERSION = 2
 _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,
@@ -28,8 +30,11 @@ def run(options: ResizeOptions, report: Report) -> None:
     """Resizes every picture of a folder into a new one.
 
     Raises:
-        UserError: see :func:`renma.prepare._step.run_step`.
+        UserError: a resolution that has no buckets; and see
+            :func:`renma.prepare._step.run_step`.
     """
+    if options.buckets:
+        buckets.validate_sizes(options.dataset(options.buckets))
     run_step("resize", options, _Resize(options), report)
 
 
@@ -54,20 +59,42 @@ def resized(picture: Image.Image, options: ResizeOptions) -> Image.Image:
     Args:
         picture: mode RGB or RGBA.
         options: aim, mode, resampling.
+
+    Raises:
+        UserError: it would have more pixels than allowed, or is too small for what is asked.
     """
+    if options.buckets is not None:
+        return _bucketed(picture, options, options.buckets)
     width, height = aimed(picture.size, options)
-    if options.only_shrink and (width > picture.width or height > picture.height):
-        width, height = picture.size
-    found = resample(picture, (width, height), options.resample, linear=options.linear)
-    if options.size is not None and options.mode == "cover":
-        found = middle(found, (min(width, options.size[0]), min(height, options.size[1])))
-    if options.size is not None and options.mode == "pad":
+    kept = options.only_shrink and (width > picture.width or height > picture.height)
+    found = picture if kept else _scaled(picture, (width, height), options)
+    if options.mode == "cover" and options.size and not kept:
+        found = middle(found, options.size)
+    if options.mode == "pad" and options.size:
         found = padded(found, options.size, options.color)
-    if options.multiple_of > 1:
-        found = middle(
-            found, tuple(max(1, s // options.multiple_of) * options.multiple_of for s in found.size)
+    step = options.multiple_of
+    if min(found.size) < step:
+        raise UserError(
+            f"is {found.width}x{found.height} pixels then, less than --multiple-of {step}"
         )
-    return found
+    return middle(found, (found.width // step * step, found.height // step * step))
+
+
+def _bucketed(
+    picture: Image.Image, options: ResizeOptions, resolution: tuple[int, int]
+) -> Image.Image:
+    """Returns a picture as the trainer would fit it into its bucket."""
+    dataset = options.dataset(resolution, no_upscale=options.only_shrink)
+    fit = buckets.fit(*picture.size, dataset)
+    left, top = fit.crop
+    found = _scaled(picture, fit.resized, options)
+    return found.crop((left, top, left + fit.width, top + fit.height))
+
+
+def _scaled(picture: Image.Image, size: tuple[int, int], options: ResizeOptions) -> Image.Image:
+    if math.prod(size) > options.max_pixels:
+        raise UserError(f"would have {size[0]}x{size[1]} pixels, more than {options.max_pixels:,}")
+    return resample(picture, size, options.resample, linear=options.linear)
 
 
 def aimed(size: tuple[int, int], options: ResizeOptions) -> tuple[int, int]:
@@ -104,16 +131,18 @@ def resample(
     if size == picture.size:
         return picture
     how = _FILTERS[filter_name]
-    if not linear:
-        return picture.resize(size, how)  # Pillow weights by alpha itself
+    if not linear and (picture.mode == "RGB" or how == Image.Resampling.NEAREST):
+        return picture.resize(size, how)
+    # transparent ones never by Pillow: its opacity of 8 bits is cut where Lanczos overshoots, the
+    # colours under it are not, which leaves bright rims
     stored = np.asarray(picture, dtype=np.float32) / 255
     alpha = stored[..., 3:] if picture.mode == "RGBA" else np.ones_like(stored[..., :1])
-    light = decoded(stored[..., :3]) * alpha
+    light = (decoded(stored[..., :3]) if linear else stored[..., :3]) * alpha
     planes = [light[..., c] for c in range(3)] + [alpha[..., 0]]
     small = np.stack([np.asarray(Image.fromarray(p).resize(size, how)) for p in planes], axis=-1)
-    cover = np.clip(small[..., 3:], 0, 1)
-    color = encoded(np.clip(small[..., :3] / np.maximum(cover, 1e-6), 0, 1))
-    parts = (color, cover) if picture.mode == "RGBA" else (color,)
+    color = np.clip(small[..., :3] / np.maximum(small[..., 3:], 1e-6), 0, 1)
+    color = encoded(color) if linear else color
+    parts = (color, np.clip(small[..., 3:], 0, 1)) if picture.mode == "RGBA" else (color,)
     return Image.fromarray((np.concatenate(parts, axis=-1) * 255).round().astype(np.uint8))
 
 
@@ -129,6 +158,8 @@ def encoded(light: np.ndarray) -> np.ndarray:
 
 def middle(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Returns the middle of a picture; size is at most the picture's."""
+    if size == picture.size:
+        return picture
     left, top = (picture.width - size[0]) // 2, (picture.height - size[1]) // 2
     return picture.crop((left, top, left + size[0], top + size[1]))
 

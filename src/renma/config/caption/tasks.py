@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from renma.config._task import Task
+from renma.config.caption.describe import DescribeOptions
 from renma.config.caption.metadata import CleanOptions, MergeOptions
+from renma.config.caption.tag import TagOptions
 
 CAPTION_TASKS = (
+    Task(
+        "caption tag",
+        "renma.caption.tag",
+        TagOptions,
+        "Tag pictures with WD14 taggers or the small one inside renma; thresholds cost nothing.",
+        "renma caption tag pictures --threshold 0.4",
+    ),
+    Task(
+        "caption describe",
+        "renma.caption.describe",
+        DescribeOptions,
+        "Write captions in words with a captioner from a local folder: BLIP, GIT, Florence-2 ...",
+        "renma caption describe pictures --model models/blip-large",
+    ),
     Task(
         "caption merge",
         "renma.caption.merge",

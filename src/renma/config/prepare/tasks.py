@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from renma.config._task import Task
+from renma.config.prepare.background import BackgroundOptions
+from renma.config.prepare.erase import EraseOptions
 from renma.config.prepare.resize import ResizeOptions
 
 PREPARE_TASKS = (
+    Task(
+        "prepare background",
+        "renma.prepare.background",
+        BackgroundOptions,
+        "Put the subject on white, on any colour or on nothing.",
+        "renma prepare background pictures --color white",
+    ),
+    Task(
+        "prepare erase",
+        "renma.prepare.erase",
+        EraseOptions,
+        "Take objects, signatures and writing out and fill the hole.",
+        "renma prepare erase pictures --box 75%,92%,25%,8%",
+    ),
     Task(
         "prepare resize",
         "renma.prepare.resize",

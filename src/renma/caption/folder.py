@@ -1,0 +1,123 @@
+"""The caption files of a folder of pictures, each with the bytes it holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from renma.core.errors import UserError
+from renma.core.text_file import JAPANESE, decode
+from renma.data.caption_file import CaptionFiles
+from renma.data.notes import Notes, shown
+from renma.data.pictures import ENDINGS
+from renma.data.reading import listing, picture_names
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A picture and its caption.
+
+    Attributes:
+        picture: the picture.
+        file: where its caption is, or would be written.
+        text: all that the file says, whatever encoding it is in; None where there is no file.
+        raw: the file's bytes.
+    """
+
+    picture: Path
+    file: Path
+    text: str | None
+    raw: bytes | None
+
+
+def read_folder(
+    folder: Path, extension: str = ".txt", recursive: bool = True, notes: Notes | None = None
+) -> list[Captioned]:
+    """Returns the pictures of a folder with their captions, folder by folder, by name.
+
+    Hidden folders are passed over, and a folder is entered once however many links lead to it.
+    Pictures of one stem share a caption file: both are returned.
+
+    Args:
+        folder: the folder.
+        extension: ending of caption files.
+        recursive: take the folders inside it too.
+        notes: told what is odd: encodings, shared captions, captions without a picture.
+
+    Raises:
+        UserError: no such folder, no picture in it, or a caption that is no text.
+    """
+    if not folder.is_dir():
+        raise UserError("there is no such folder", where=shown(folder))
+    extension = dotted(extension)
+    told = notes or Notes()
+    found: list[Captioned] = []
+    for inner in folders(folder, recursive):
+        found += _of_one(inner, extension, told)
+    if not found:
+        endings = ", ".join(sorted(ENDINGS))
+        raise UserError(
+            "holds no pictures", where=shown(folder), remedy=f"Known endings: {endings}."
+        )
+    return found
+
+
+def dotted(extension: str) -> str:
+    """Returns an ending with its dot."""
+    return extension if extension.startswith(".") else f".{extension}"
+
+
+def folders(folder: Path, recursive: bool = True) -> Iterator[Path]:
+    """Yields a folder and, if wanted, those inside it that are not hidden, each once.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    return _inner(folder, set()) if recursive else iter((folder,))
+
+
+def _inner(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        facts = folder.stat()
+        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=shown(folder)) from None
+    identity = (facts.st_dev, facts.st_ino)  # a link may lead back to a folder above
+    if identity not in seen:
+        seen.add(identity)
+        yield folder
+        for name in names:
+            yield from _inner(folder / name, seen)
+
+
+def _of_one(folder: Path, extension: str, notes: Notes) -> Iterable[Captioned]:
+    files, _ = listing(folder)
+    names = picture_names(files)
+    captions = CaptionFiles(folder, files, extension)
+    owners: dict[Path, Path] = {}
+    for name in names:
+        picture = folder / name
+        there = captions.of(picture)
+        file = there or picture.with_name(picture.stem + extension)
+        if file in owners:
+            notes.add("one caption file for several pictures", owners[file], picture)
+        owners[file] = picture
+        raw = _read(file) if there else None
+        text, encoding = (None, "") if raw is None else decode(raw, shown(file))
+        if encoding == JAPANESE:
+            notes.add("not UTF-8, read as cp932 (Shift JIS)", file)
+        yield Captioned(picture, file, text, raw)
+    if names:
+        known = {file.name for file in owners}
+        for name in files:
+            if name.endswith(extension) and name not in known and not name.startswith("."):
+                notes.add("captions without a picture, left alone", folder / name)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=shown(file)) from None

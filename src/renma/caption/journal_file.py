@@ -1,0 +1,144 @@
+"""Journals of caption edits: one JSONL file an edit, under ``.renma/captions`` of the folder.
+
+The first line says what was done; every other names a file, what it held and what it will hold:
+``{"file": "a.txt", "old": "cat", "new": "cat, hat"}``. null stands for no file; bytes that are no
+UTF-8 stand under ``old_base64``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from renma.core import json_file
+from renma.core.errors import UserError
+from renma.core.store import write_text
+from renma.data.notes import shown
+
+PLACE = Path(".renma") / "captions"
+"""Where journals lie in a folder."""
+_KIND = "renma captions"
+_NAME = re.compile(r"(\d{4,})-([a-z_-]+)(\.undone)?\.jsonl")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an edit does to one file.
+
+    Attributes:
+        path: the file.
+        old: its bytes before; None where there was no file.
+        new: its bytes after; None removes it.
+    """
+
+    path: Path
+    old: bytes | None
+    new: bytes | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One edit of the past.
+
+    Attributes:
+        file: its journal.
+        number: counted from 1.
+        verb: what was done: edit, prepend, tag, ...
+        undone: whether it was taken back.
+        time: when, ISO 8601.
+        files: how many files it changed.
+    """
+
+    file: Path
+    number: int
+    verb: str
+    undone: bool
+    time: str
+    files: int
+
+
+def history(folder: Path) -> list[Record]:
+    """Returns the edits of a folder's captions, the oldest first.
+
+    Raises:
+        UserError: a journal is damaged.
+    """
+    place = folder / PLACE
+    found = []
+    for file in sorted(place.iterdir()) if place.is_dir() else ():
+        if match := _NAME.fullmatch(file.name):
+            with file.open(encoding="utf-8") as lines:
+                head = _row(lines.readline(), file)
+            if head.get("kind") != _KIND:
+                raise _damaged(file)
+            time, files = str(head.get("time")), int(head.get("files", 0))
+            found.append(Record(file, int(match[1]), match[2], bool(match[3]), time, files))
+    return sorted(found, key=lambda record: record.number)
+
+
+def changes_of(folder: Path, record: Record) -> Iterator[Change]:
+    """Yields what an edit did to each file.
+
+    Raises:
+        UserError: the journal is damaged, or names a file outside of the folder.
+    """
+    with record.file.open(encoding="utf-8") as lines:
+        next(lines)
+        for line in lines:
+            row = _row(line, record.file)
+            name = row.get("file")
+            plain = PurePosixPath(name) if isinstance(name, str) else PurePosixPath("/")
+            if plain.is_absolute() or ".." in plain.parts or Path(plain).drive:
+                raise _damaged(record.file)  # it came with somebody's pictures and means harm
+            old, new = (_bytes(row, key, record.file) for key in ("old", "new"))
+            yield Change(folder / plain, old, new)
+
+
+def record(folder: Path, verb: str, found: Sequence[Change]) -> None:
+    """Writes the journal of an edit; it is on the disk, whole, when this returns."""
+    number = max((record.number for record in history(folder)), default=0) + 1
+    time = datetime.now().astimezone().isoformat(timespec="seconds")
+    rows: list[dict[str, Any]] = [
+        {"kind": _KIND, "version": 1, "verb": verb, "time": time, "files": len(found)}
+    ]
+    for change in found:
+        name = change.path.relative_to(folder).as_posix()
+        rows.append({"file": name, **_said("old", change.old), **_said("new", change.new)})
+    # names may hold bytes that are no text: as ASCII, every one of them comes back
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_text(folder / PLACE / f"{number:04}-{verb}.jsonl", text)
+
+
+def _said(key: str, data: bytes | None) -> dict[str, str | None]:
+    if data is None:
+        return {key: None}
+    try:
+        return {key: data.decode()}
+    except UnicodeDecodeError:
+        return {f"{key}_base64": b64encode(data).decode()}
+
+
+def _bytes(row: Mapping[str, Any], key: str, file: Path) -> bytes | None:
+    try:
+        if f"{key}_base64" in row:
+            return b64decode(row[f"{key}_base64"], validate=True)
+        return None if row[key] is None else row[key].encode()
+    except (KeyError, ValueError, AttributeError, TypeError):
+        raise _damaged(file) from None
+
+
+def _row(line: str, file: Path) -> dict[str, Any]:
+    row = json_file.parse(line, shown(file))
+    if not isinstance(row, dict):
+        raise _damaged(file)
+    return row
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError("is no journal of captions", where=shown(file), remedy="Remove it.")

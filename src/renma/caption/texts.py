@@ -1,0 +1,151 @@
+"""The captions that a verb works on: those of a folder, or those of a metadata file.
+
+Both look alike here: an entry a caption file (or a picture of the metadata) with its texts by key,
+``caption`` before ``tags``, in the order in which training reads them. Caption files have the key
+``caption`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from renma.caption import journal
+from renma.caption.difference import show_change
+from renma.caption.folder import Captioned, read_folder
+from renma.caption.metadata import dump, load
+from renma.caption.tags import between, parse
+from renma.config.caption._texts import EditingOptions, TextOptions
+from renma.core.errors import UserError
+from renma.core.events import Report
+from renma.data.notes import Notes, shown
+
+Parts = Mapping[str, str]
+_KEYS = ("caption", "tags")
+_METADATA = {".json", ".jsonl"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One caption.
+
+    Attributes:
+        name: for people: the caption file from the folder on, or the picture of the metadata.
+        parts: key to text; empty where the picture has no caption.
+    """
+
+    name: str
+    parts: Parts
+
+
+class Texts(Protocol):
+    """Captions that can be read and written back."""
+
+    entries: list[Entry]
+
+    def save(
+        self, verb: str, changed: Mapping[int, Parts], options: EditingOptions, report: Report
+    ) -> int:
+        """Writes the entries that changed, by index, through the journal; returns how many do."""
+        ...
+
+
+def read_texts(options: TextOptions, report: Report) -> Texts:
+    """Returns the captions that the options name; the report is told what is odd about them.
+
+    Raises:
+        UserError: there are no pictures, or a file is no text or no metadata.
+    """
+    if options.folder.suffix.lower() in _METADATA and not options.folder.is_dir():
+        return MetadataTexts(options, report)
+    return FolderTexts(options, report)
+
+
+class FolderTexts:
+    """The caption files beside the pictures of a folder."""
+
+    def __init__(self, options: TextOptions, report: Report) -> None:
+        _warn_unused(options, {"only", "out"}, "for metadata", report)
+        notes = Notes()
+        found = read_folder(options.folder, options.extension, not options.flat, notes)
+        for line in notes.lines():
+            report.event("warned", text=line)
+        self._folder = options.folder
+        self._files = list({each.file: each for each in found}.values())
+        self.entries = [self._entry(each) for each in self._files]
+        if not any(entry.parts for entry in self.entries):
+            self._say_other_endings(options.extension, report)
+
+    def save(
+        self, verb: str, changed: Mapping[int, Parts], options: EditingOptions, report: Report
+    ) -> int:
+        """Writes the caption files that changed."""
+        changes = {self._files[place].file: parts["caption"] for place, parts in changed.items()}
+        return journal.write(
+            self._folder, verb, changes, report, diff=options.diff, dry_run=options.dry_run
+        )
+
+    def _entry(self, each: Captioned) -> Entry:
+        name = shown(each.file.relative_to(self._folder).as_posix())
+        return Entry(name, {} if each.text is None else {"caption": each.text})
+
+    def _say_other_endings(self, extension: str, report: Report) -> None:
+        others = sorted({".txt", ".caption", ".tags"} - {extension})
+        beside = [e for e in others if any(c.picture.with_suffix(e).exists() for c in self._files)]
+        hint = f" There are {beside[0]} files: give --extension {beside[0]}." if beside else ""
+        text = f"no picture of {shown(self._folder)} has a caption ({extension}).{hint}"
+        report.event("warned", text=text)
+
+
+class MetadataTexts:
+    """The captions and tags in a metadata file."""
+
+    def __init__(self, options: TextOptions, report: Report) -> None:
+        _warn_unused(options, {"extension", "flat"}, "for folders", report)
+        if not options.folder.exists():
+            raise UserError("there is no such file", where=shown(options.folder))
+        self._file, self._separator = options.folder, options.separator
+        self._rows = load(self._file, report)
+        keys = (options.only,) if options.only else _KEYS
+        self.entries = [
+            Entry(shown(name), {key: text for key in keys if (text := self._text(name, key))})
+            for name in self._rows
+        ]
+        self._names = list(self._rows)
+
+    def save(
+        self, verb: str, changed: Mapping[int, Parts], options: EditingOptions, report: Report
+    ) -> int:
+        """Writes the metadata, or another file, with what changed."""
+        rows: dict[str, dict[str, Any]] = {name: dict(row) for name, row in self._rows.items()}
+        out = options.out or self._file
+        for place, parts in changed.items():
+            name = self._names[place]
+            for key, text in parts.items():
+                old = self.entries[place].parts.get(key)
+                if old == text:
+                    continue
+                as_list = isinstance(rows[name].get(key), list)
+                rows[name][key] = list(parse(text, self._separator)) if as_list else text
+                if options.diff:
+                    show_change(f"{self.entries[place].name} {key}", old, text, report)
+        report.line(f"{len(changed):,} of {len(rows):,} pictures change")
+        if changed or options.out:
+            changes = {out: dump(rows, out)}
+            journal.write(out.parent, verb, changes, report, diff=False, dry_run=options.dry_run)
+        return len(changed)
+
+    def _text(self, name: str, key: str) -> str:
+        value = self._rows[name].get(key)
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return between(self._separator).join(value)
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"'{key}' of '{shown(name)}' is no text", where=shown(self._file))
+        return value or ""
+
+
+def _warn_unused(options: TextOptions, names: set[str], what: str, report: Report) -> None:
+    for name in sorted(options.model_fields_set & names):
+        if getattr(options, name) is not None:
+            report.event("warned", text=f"--{name} has no effect: it is {what}")

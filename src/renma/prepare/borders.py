@@ -1,0 +1,118 @@
+"""Frames around pictures: letterbox bars, scanned margins, drawn borders.
+
+The rule: a bar is rows of one and the same colour at the edge (noise of photographs and of JPEG is
+allowed for) that end at a straight line: just behind it most of the line has other colours. A frame
+is cut only where two opposite bars have the same colour. So the flat ground of a drawing stays: the
+line where it ends is the subject's outline, not a straight one; and a clear sky stays, because
+nothing of its kind lies opposite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom lie behind the last pixel."""
+TOLERANCE = 16
+_MOST_NOISE = 12.0
+"""Standard deviation of a colour value that still counts as one colour."""
+_FULL, _CROSSED = 0.985, 0.6
+"""Share of a row that has the bar's colour; share of the line behind a bar that has not."""
+_BLOCKS = 16
+_SMEARED = 2
+"""Rows between bar and picture that resizing may have mixed of both."""
+_ROUNDS = 4
+_LEAST = 8
+"""Pixels that must be left of a side: what is all bar is no frame."""
+
+
+@dataclass(frozen=True)
+class _Bar:
+    rows: int
+    color: np.ndarray
+
+
+def find(pixels: np.ndarray, tolerance: int = TOLERANCE, *, one_sided: bool = False) -> Box:
+    """Returns the part of a picture inside its frame; all of it where there is no frame.
+
+    Frames inside frames (a white margin around a black line) are found too.
+
+    Args:
+        pixels: uint8 (height, width, 3 or 4); transparent pixels are alike, whatever they store.
+        tolerance: by how much values of one colour may differ, 0 to 255.
+        one_sided: a bar counts without one opposite, too.
+    """
+    seen = _seen(pixels)
+    height, width = seen.shape[:2]
+    left, top, right, bottom = 0, 0, width, height
+    for _ in range(_ROUNDS):
+        inner = seen[top:bottom, left:right]
+        above, below = _pair(inner, tolerance, one_sided)
+        inner = inner[above : len(inner) - below]
+        before, behind = _pair(inner.transpose(1, 0, 2), tolerance, one_sided)
+        if not any((above, below, before, behind)):
+            break
+        left, top, right, bottom = left + before, top + above, right - behind, bottom - below
+        if min(right - left, bottom - top) < _LEAST:
+            return 0, 0, width, height
+    return left, top, right, bottom
+
+
+def _seen(pixels: np.ndarray) -> np.ndarray:
+    """Returns int16 values in which hidden colours are no more."""
+    values = pixels.astype(np.int16)
+    if values.shape[2] == 4:
+        values[..., :3] = values[..., :3] * (values[..., 3:] / 255)
+    return values
+
+
+def _pair(lines: np.ndarray, tolerance: int, one_sided: bool) -> tuple[int, int]:
+    """Returns how many rows to cut at the start and at the end."""
+    first, last = _bar(lines, tolerance), _bar(lines[::-1], tolerance)
+    if one_sided:
+        return first.rows if first else 0, last.rows if last else 0
+    if first is None or last is None or np.abs(first.color - last.color).max() > tolerance:
+        return 0, 0
+    return first.rows, last.rows
+
+
+def _bar(lines: np.ndarray, tolerance: int) -> _Bar | None:
+    """Returns the bar at the start of rows (rows, pixels, channels), if there is one."""
+    if min(lines.shape[:2]) < _LEAST:
+        return None
+    color = np.median(lines[0], axis=0)
+    noise = 1.4826 * float(np.median(np.abs(lines[0] - color), axis=0).max())
+    if noise > _MOST_NOISE:
+        return None
+    reach = tolerance + 3 * noise
+    alike = np.asarray((np.abs(lines - color) <= reach).all(axis=-1))  # (rows, pixels)
+    full = alike.mean(axis=1) >= _FULL
+    full &= _even(lines, color, tolerance)
+    rows = int(np.argmin(full))
+    if rows == 0 or rows + _SMEARED >= len(lines):  # none, or nothing but bar
+        return None
+    rows += _smear(lines, rows, color)
+    behind = 1 - alike[rows : rows + 2].mean(axis=1)
+    return _Bar(rows, color) if behind.size and behind.max() >= _CROSSED else None
+
+
+def _even(lines: np.ndarray, color: np.ndarray, tolerance: int) -> np.ndarray:
+    """Says which rows have the colour in every part of them, with their noise averaged out."""
+    length = lines.shape[1]
+    edges = np.linspace(0, length, min(_BLOCKS, length) + 1).astype(int)
+    sums = np.add.reduceat(lines, edges[:-1], axis=1, dtype=np.float64)
+    means = sums / np.diff(edges)[:, None]
+    return (np.abs(means - color) <= tolerance).all(axis=(1, 2))
+
+
+def _smear(lines: np.ndarray, rows: int, color: np.ndarray) -> int:
+    """Returns how many rows after a bar are a mixture of it and of what follows."""
+    found = 0
+    for row in range(rows, min(rows + _SMEARED, len(lines) - 1)):
+        here, after = (float(np.abs(lines[i] - color).mean()) for i in (row, row + 1))
+        if here > 0.6 * after:
+            break
+        found += 1
+    return found

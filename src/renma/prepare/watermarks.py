@@ -1,0 +1,89 @@
+"""Marks in the corners: what looks the same there in pictures that otherwise differ.
+
+One picture cannot tell a watermark from a pattern; many can. Where a mark is, the gradients of
+different pictures agree (T. Dekel et al., "On the Effectiveness of Visible Watermarks", 2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from renma.core.keyed import rng
+
+AGREEMENT = 0.3
+"""Correlation of the gradients of two corners from which on they show the same mark."""
+MATCHES = 2
+"""Other pictures that must show it."""
+_PROBES = 512
+_WHOLE = 0.8
+"""Correlation of whole pictures above which a like corner says nothing."""
+_STEEP = 24.0
+_LINES = 0.03
+"""Share of a corner that must be lines, for there to be anything to compare."""
+_BLOCK = 512
+NAMES = ("top left", "top right", "bottom left", "bottom right")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A mark found in one picture.
+
+    Args:
+        index: the picture.
+        corner: which corner, as in NAMES.
+        others: in how many of the pictures it was compared with the same mark stands.
+        agreement: the best correlation with one of them.
+    """
+
+    index: int
+    corner: str
+    others: int
+    agreement: float
+
+
+def find_marks(corners: np.ndarray, small: np.ndarray) -> list[Mark]:
+    """Returns the marks that several pictures share.
+
+    Each picture is compared with up to 512 others, drawn once for all.
+
+    Args:
+        corners: grey, uint8 (n, 4, h, w).
+        small: the whole pictures in grey, uint8 (n, 32, 32).
+    """
+    count = len(corners)
+    order = list(range(count))
+    rng(0, "watermark probes", count).shuffle(order)
+    probes = np.sort(np.array(order[:_PROBES], int))
+    whole = _unit(small.reshape(count, -1).astype(np.float32))
+    found = []
+    for corner, name in enumerate(NAMES):
+        vectors = _gradients(corners[:, corner])
+        for start in range(0, count, _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, count))
+            agreement = vectors[rows] @ vectors[probes].T
+            agreement[whole[rows] @ whole[probes].T > _WHOLE] = 0
+            hits = (agreement >= AGREEMENT).sum(1)
+            for row in (hits >= MATCHES).nonzero()[0]:
+                best = float(agreement[row].max())
+                found.append(Mark(int(rows[row]), name, int(hits[row]), best))
+    return sorted(found, key=lambda mark: (mark.index, mark.corner))
+
+
+def _gradients(patches: np.ndarray) -> np.ndarray:
+    """Returns the gradients of patches, (n, h, w), as vectors of length 1; 0 where nothing is."""
+    grey = patches.astype(np.float32)
+    across = np.diff(grey, axis=2)[:, 1:]
+    down = np.diff(grey, axis=1)[:, :, 1:]
+    lines = (np.hypot(across, down) > _STEEP / 3).mean((1, 2)) >= _LINES
+    both = np.stack([across, down], 1).reshape(len(patches), -1)
+    # a strong edge of the picture itself must not drown a faint mark
+    vectors = np.tanh(both / _STEEP)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(lines[:, None], vectors / (length + 1e-6), 0).astype(np.float32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    centred = vectors - vectors.mean(1, keepdims=True)
+    return centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-6)
