@@ -16,11 +16,14 @@ BY_NAME = {task.name: task for task in TASKS}
 
 
 def test_names_are_the_promised_ones():
-    verbs = ["show", "edit", "verify", "convert", "merge", "resize", "extract", "cut"]
+    pictures = "collect lint crop face focal background erase resize augment regularize repeat"
+    captions = "tag describe edit prepend maruzen audit undo count merge clean"
+    verbs = "show edit verify convert merge resize extract cut"
     assert [*BY_NAME] == [
-        "demo", "init", "caption merge", "caption clean", "check", "plan memory",
+        "demo", "init", *(f"prepare {verb}" for verb in pictures.split()),
+        *(f"caption {verb}" for verb in captions.split()), "check", "plan memory",
         "plan layers", "train", "grid", "judge", "report", "import-kohya",
-        *(f"file {verb}" for verb in verbs),
+        *(f"file {verb}" for verb in verbs.split()),
     ]  # fmt: skip
 
 

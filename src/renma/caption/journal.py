@@ -166,11 +166,10 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     if not folder.is_dir():
         raise UserError("there is no such folder", where=shown(folder))
-    place = folder / PLACE
+    lock = FileLock(folder / PLACE / "lock", timeout=0)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / "lock", timeout=0):
-            yield
+        (folder / PLACE).mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout:
         raise UserError(
             "another renma edits the captions of this folder",
@@ -179,6 +178,10 @@ def _alone(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=shown(folder)) from None
+    try:  # what goes wrong within is not about the lock
+        yield
+    finally:
+        lock.release()
 
 
 def _turn(

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,29 @@ class Silent:
 
     def line(self, text: str) -> None:
         """Drops the line."""
+
+
+class Detached:
+    """A report whose listener may go away (`| head`, a closed terminal): the work goes on.
+
+    What cannot be shown is dropped; the next time it is tried again.
+
+    Args:
+        then: who listens.
+    """
+
+    def __init__(self, then: Report) -> None:
+        self._then = then
+
+    def event(self, kind: str, **data: Any) -> None:
+        """Passes the event on if it can be shown."""
+        with suppress(OSError):
+            self._then.event(kind, **data)
+
+    def line(self, text: str) -> None:
+        """Passes the line on if it can be shown."""
+        with suppress(OSError):
+            self._then.line(text)
 
 
 class EventLog:

@@ -152,6 +152,7 @@ def straight(picture: Image.Image) -> Image.Image:
     rgb = _in_srgb(_opaque(picture), picture.info.get("icc_profile"))
     if alpha is not None:
         rgb.putalpha(alpha)
+    rgb.info = {}  # Pillow would write profiles and the like into what is saved of it
     return rgb
 
 

@@ -35,7 +35,7 @@ class Figure:
         chin: lower end of the head.
         bottom: lower end of what is seen.
         feet: whether that is the lower end of the figure.
-        head: what told the head: face, neck or proportion.
+        head: what told the head: face or neck.
     """
 
     top: int
@@ -59,8 +59,8 @@ class Figure:
         return min(self.bottom, self.chin + max(1, round(BELOW_CHIN[part] * rest)))
 
 
-def measured(mask: np.ndarray, faces: Sequence[Box]) -> Figure:
-    """Returns the measures of a figure.
+def measured(mask: np.ndarray, faces: Sequence[Box]) -> Figure | None:
+    """Returns the measures of a figure, or None where neither face nor neck is seen.
 
     Args:
         mask: bool (height, width), the figure; at least one pixel.
@@ -79,9 +79,7 @@ def measured(mask: np.ndarray, faces: Sequence[Box]) -> Figure:
         crown = min(max(crown, upper - height), upper)
         return Figure(max(crown, top), chin, max(bottom, chin), feet, "face")
     neck = _neck(mask, top, bottom)
-    if neck is not None:
-        return Figure(top, neck, bottom, feet, "neck")
-    return Figure(top, top + max(1, round((bottom - top) / _UNSEEN)), bottom, feet, "proportion")
+    return None if neck is None else Figure(top, neck, bottom, feet, "neck")
 
 
 def trunk(mask: np.ndarray) -> tuple[int, int]:

@@ -212,6 +212,8 @@ def _part(
     if part != "keep":
         own = tuple(head for head in heads if _on(mask, head))
         figure = body.measured(mask, own)
+        if figure is None:
+            raise UserError("no head was found: neither a face nor a neck")
         end = figure.row(part)
         said |= {"body": part if end < figure.bottom else "all there is", "head": figure.head}
     upper = mask[:end]

@@ -16,6 +16,10 @@ AGREEMENT = 0.3
 """Correlation of the gradients of two corners from which on they show the same mark."""
 MATCHES = 2
 """Other pictures that must show it."""
+ROWS, COLUMNS = 5, 12
+"""Over how many of 31 rows and 63 columns, at least, what two corners share is spread."""
+_SHAPE = (31, 63)
+_LOOKED_AT = 24
 _PROBES = 512
 _WHOLE = 0.8
 """Correlation of whole pictures above which a like corner says nothing."""
@@ -33,7 +37,7 @@ class Mark:
     Args:
         index: the picture.
         corner: which corner, as in NAMES.
-        others: in how many of the pictures it was compared with the same mark stands.
+        others: in how many other pictures the same mark was seen; of many, 24 are looked at.
         agreement: the best correlation with one of them.
     """
 
@@ -59,15 +63,19 @@ def find_marks(corners: np.ndarray, small: np.ndarray) -> list[Mark]:
     whole = _unit(small.reshape(count, -1).astype(np.float32))
     found = []
     for corner, name in enumerate(NAMES):
-        vectors = _gradients(corners[:, corner])
+        compared = _gradients(corners[probes, corner])
         for start in range(0, count, _BLOCK):
             rows = np.arange(start, min(start + _BLOCK, count))
-            agreement = vectors[rows] @ vectors[probes].T
+            vectors = _gradients(corners[rows, corner])
+            agreement = vectors @ compared.T
             agreement[whole[rows] @ whole[probes].T > _WHOLE] = 0
-            hits = (agreement >= AGREEMENT).sum(1)
-            for row in (hits >= MATCHES).nonzero()[0]:
-                best = float(agreement[row].max())
-                found.append(Mark(int(rows[row]), name, int(hits[row]), best))
+            for row in ((agreement >= AGREEMENT).sum(1) >= MATCHES).nonzero()[0]:
+                near = np.argsort(-agreement[row], kind="stable")[:_LOOKED_AT]
+                near = near[agreement[row, near] >= AGREEMENT]
+                hits = int(_is_writing(vectors[row] * compared[near]).sum())
+                if hits >= MATCHES:
+                    best = float(agreement[row].max())
+                    found.append(Mark(int(rows[row]), name, hits, best))
     return sorted(found, key=lambda mark: (mark.index, mark.corner))
 
 
@@ -82,6 +90,24 @@ def _gradients(patches: np.ndarray) -> np.ndarray:
     vectors = np.tanh(both / _STEEP)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(lines[:, None], vectors / (length + 1e-6), 0).astype(np.float32)
+
+
+def _is_writing(shared: np.ndarray) -> np.ndarray:
+    """Says whether what corners share is spread over many rows and columns, as writing is.
+
+    A single edge at the same place is a matter of chance.
+
+    Args:
+        shared: products of gradients, (k, 2 * h * w).
+    """
+    height, width = _SHAPE
+    both = np.maximum(shared, 0).reshape(len(shared), 2, height, width).sum(1)
+    enough = np.ones(len(shared), bool)
+    for axis, least in ((2, ROWS), (1, COLUMNS)):
+        profile = both.sum(axis)
+        spread = profile.sum(1) ** 2 / ((profile**2).sum(1) + 1e-12)
+        enough &= spread >= least
+    return enough
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from renma.config._task import Task
+from renma.config.caption.count import CountOptions
 from renma.config.caption.describe import DescribeOptions
+from renma.config.caption.edit import EditOptions
 from renma.config.caption.metadata import CleanOptions, MergeOptions
+from renma.config.caption.prepend import PrependOptions
 from renma.config.caption.tag import TagOptions
+from renma.config.caption.undo import UndoOptions
 
 CAPTION_TASKS = (
     Task(
@@ -21,6 +25,34 @@ CAPTION_TASKS = (
         DescribeOptions,
         "Write captions in words with a captioner from a local folder: BLIP, GIT, Florence-2 ...",
         "renma caption describe pictures --model models/blip-large",
+    ),
+    Task(
+        "caption edit",
+        "renma.caption.edit",
+        EditOptions,
+        "Edit many captions at once by tags and text; --diff shows every change, undo reverts it.",
+        'renma caption edit pictures --where "smile and not hat" --replace "blue_hair=blue hair"',
+    ),
+    Task(
+        "caption prepend",
+        "renma.caption.prepend",
+        PrependOptions,
+        "Put a trigger word in front of every caption; a second time changes nothing.",
+        "renma caption prepend pictures aa12",
+    ),
+    Task(
+        "caption undo",
+        "renma.caption.undo",
+        UndoOptions,
+        "Take edits of captions back, byte for byte, or list them.",
+        "renma caption undo pictures --list",
+    ),
+    Task(
+        "caption count",
+        "renma.caption.count",
+        CountOptions,
+        "Count tags, and which come together.",
+        "renma caption count pictures --with smile",
     ),
     Task(
         "caption merge",
