@@ -14,8 +14,10 @@ help: ## show the verbs
 demo: $(VENV)/.installed ## from pictures to a judged LoRA, into demo/
 	$(BIN)/renma demo --out demo
 
-test: $(VENV)/.installed-dev ## all tests but the slow ones
-	$(BIN)/python -m pytest
+# the second line runs whatever became of the first; both have to pass
+test: $(VENV)/.installed-dev ## all tests but the slow ones: on all cores, then those that count seconds
+	$(BIN)/python -m pytest -m "not slow and not timed" -n auto --maxprocesses 4 --dist loadfile; \
+	others=$$?; $(BIN)/python -m pytest -m "timed and not slow" && exit $$others
 
 slow: $(VENV)/.installed-dev ## full-size models and long runs
 	$(BIN)/python -m pytest -m slow

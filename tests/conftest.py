@@ -28,6 +28,15 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder that ``RENMA_REFERENCE`` names: ``real-loras`` and ``spec``."""
+    folder = os.environ.get("RENMA_REFERENCE")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("RENMA_REFERENCE names no folder of reference files")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def mame():
     """The embedded model, loaded once; tests leave it as they found it."""
     import torch
@@ -37,3 +46,20 @@ def mame():
 
     torch.set_num_threads(1)
     return load_family(ModelConfig(), device="cpu")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints each promise of the fault matrix and how its tests ended, if any test of it ran.
+
+    Not in the folder of the matrix: where workers run the tests, who prints has read only this file.
+    """
+    from faults import matrix
+
+    outcomes: dict[str, str] = {}
+    for word in ("passed", "skipped", "failed", "error"):  # a failure outweighs what came before
+        for report in terminalreporter.stats.get(word, []):
+            outcomes[report.nodeid] = "failed" if word == "error" else word
+    if any(node.startswith("tests/faults/") for node in outcomes):
+        terminalreporter.section("fault matrix")
+        for line in matrix.results(outcomes):
+            terminalreporter.line(line)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,104 +11,14 @@ from torch import nn
 import renma
 from renma import adapters
 from renma.adapters._base import LayerSpec
-from renma.config.adapter import IA3, DyLora, Full, GLora, LoHa, LoKr, Lora, LoraFA, Mora, Oft
+from renma.config.adapter import Full
 from renma.core import registry
 from renma.formats import safetensors
-
-DORAS = ("output", "input")
-RANKED = {"rank": 3, "alpha": 2.0}
-VARIANTS = {
-    "lora": Lora(**RANKED),
-    "lora-rs": Lora(**RANKED, rank_stabilized=True),
-    "lora-tucker": Lora(**RANKED, tucker=True),
-    "lora-pissa": Lora(**RANKED, start="pissa"),
-    "lora-olora": Lora(**RANKED, start="olora"),
-    "lora_fa": LoraFA(**RANKED),
-    "dylora": DyLora(**RANKED),
-    "loha": LoHa(**RANKED),
-    "loha-tucker": LoHa(**RANKED, tucker=True),
-    "lokr": LoKr(rank=1, alpha=0.5, factor=2),
-    "lokr-both": LoKr(rank=1, alpha=0.5, decompose_both=True),
-    "lokr-full": LoKr(rank=1, full_matrix=True, factor=4),
-    "ia3": IA3(),
-    "ia3-input": IA3(on_input=True),
-    "mora-sharing": Mora(rank=1, kind="sharing"),
-    "mora-rotation": Mora(rank=1, kind="rotation"),
-    "full": Full(bias=False),
-    "full-bias": Full(),
-    "glora": GLora(**RANKED),
-    "oft": Oft(rank=2),
-    "oft-constraint": Oft(rank=2, constraint=0.05),
-} | {
-    f"{name}-dora-{side}": make(dora=side, dora_norm_gradient=True)
-    for side in DORAS
-    for name, make in {
-        "lora": lambda **given: Lora(**RANKED, **given),
-        "lora_fa": lambda **given: LoraFA(**RANKED, **given),
-        "dylora": lambda **given: DyLora(**RANKED, **given),
-        "loha": lambda **given: LoHa(**RANKED, **given),
-        "lokr": lambda **given: LoKr(rank=1, alpha=0.5, factor=2, **given),
-        "mora": lambda **given: Mora(rank=1, **given),
-        "full": lambda **given: Full(bias=False, **given),
-    }.items()
-}
-every = pytest.mark.parametrize("variant", VARIANTS)
+from testbed.random_layers import VARIANTS, every, fresh, layers, trained
 
 
 def test_every_algorithm_has_its_laws_tested():
     assert {config.algo for config in VARIANTS.values()} == set(registry.names("renma.adapters"))
-
-
-@st.composite
-def layers(draw, *, norms: bool = False):
-    """A random frozen layer with an input for it."""
-    seed = draw(st.integers(0, 10_000))
-    torch.manual_seed(seed)
-    bias = draw(st.booleans())
-    if norms and draw(st.booleans()):
-        width = draw(st.sampled_from([4, 6]))
-        if draw(st.booleans()):
-            layer: nn.Module = nn.LayerNorm(width)
-            x = torch.randn(2, 3, width)
-        else:
-            layer, x = nn.GroupNorm(2, width), torch.randn(2, width, 3, 4)
-        layer.weight.data.normal_()
-        return layer.requires_grad_(False), x, seed
-    if draw(st.booleans()):
-        layer = nn.Linear(draw(st.integers(1, 9)), draw(st.integers(1, 9)), bias=bias)
-        x = torch.randn(2, draw(st.sampled_from([1, 3, 30])), layer.in_features)
-    else:
-        groups = draw(st.sampled_from([1, 1, 2]))
-        layer = nn.Conv2d(
-            groups * draw(st.integers(1, 4)),
-            groups * draw(st.integers(1, 4)),
-            draw(st.sampled_from([(1, 1), (3, 3), (3, 1)])),
-            stride=draw(st.sampled_from([1, 2])),
-            padding=draw(st.sampled_from([0, 1])),
-            dilation=draw(st.sampled_from([1, 2])),
-            groups=groups,
-            bias=bias,
-        )
-        x = torch.randn(2, layer.in_channels, 7, 8)
-    return layer.requires_grad_(False), x, seed
-
-
-def fresh(variant: str, layer: nn.Module, seed: int):
-    config = VARIANTS[variant]
-    generator = torch.Generator().manual_seed(seed)
-    adapter = adapters.build(LayerSpec.of(layer), config, generator)
-    adapter.start(layer.weight)
-    return adapter
-
-
-def trained(variant: str, layer: nn.Module, seed: int, dtype: torch.dtype):
-    adapter = fresh(variant, layer, seed).to(dtype)
-    generator = torch.Generator().manual_seed(seed + 1)
-    for name, parameter in adapter.named_parameters():
-        moved = torch.randn(parameter.shape, generator=generator) * 0.5
-        # a magnitude is a length: near where it started, and never zero
-        parameter.data.copy_(moved.abs() + 0.2 if name == "magnitude" else moved)
-    return adapter
 
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 3e-5, torch.bfloat16: 6e-2}
@@ -380,51 +288,3 @@ def test_two_algorithms_for_one_layer_are_refused():
     mixed = {name: torch.randn(4, 2) for name in ("lora_up.weight", "hada_w1_a")}
     with pytest.raises(ValueError, match="loha and lora for one layer"):
         renma.merged_weight(weight, None, mixed)
-
-
-@every
-@settings(max_examples=6, deadline=None)
-@given(case=layers())
-def test_fresh_adapter_changes_nothing_in_bfloat16(variant, case):
-    layer, x, seed = case
-    layer, x = layer.bfloat16(), x.bfloat16()
-    if "pissa" in variant or "olora" in variant:
-        return  # their start is subtracted, which rounds
-    adapter = fresh(variant, layer, seed)
-    assert torch.equal(adapter.run(x, layer.forward, layer), layer(x))
-
-
-@every
-@pytest.mark.parametrize("kind", ["linear", "conv"])
-def test_small_updates_are_not_rounded_away_in_bfloat16(variant, kind):
-    """What training has done so far must be seen, though 1 + 0.003 is 1 in this precision.
-
-    Outputs themselves are rounded, so the change is looked at over many of them, where rounding up
-    and down cancel: its share of the exact change has to be near one.
-    """
-    torch.manual_seed(0)
-    if kind == "linear":
-        layer, x = nn.Linear(32, 64), torch.randn(4, 200, 32)
-    else:
-        layer, x = nn.Conv2d(8, 16, 3, padding=1), torch.randn(4, 8, 16, 16)
-    layer, x = layer.requires_grad_(False).bfloat16(), x.bfloat16()
-    adapter = fresh(variant, layer, 1)
-    starts = {name: parameter.data.clone() for name, parameter in adapter.named_parameters()}
-    spec, wide = adapter.spec, x.double()
-    bias = layer.bias.double()
-    plain = spec.apply(wide, layer.weight.double(), bias)
-    for size in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0):
-        generator = torch.Generator().manual_seed(2)
-        for name, parameter in adapter.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            length = starts[name].abs().mean() if name == "magnitude" else 1
-            parameter.data = starts[name] + noise * size * length
-        with torch.no_grad():
-            exact = copy.deepcopy(adapter).double().apply_weight(layer.weight.double(), bias)
-            true = spec.apply(wide, *exact) - plain
-            seen = (adapter.run(x, layer.forward, layer) - layer(x)).double()
-        if true.abs().mean() > 0.006 * plain.abs().mean():
-            break
-    assert true.abs().mean() < 0.1 * plain.abs().mean(), "no small update: nothing is tested"
-    share = ((seen * true).sum() / true.square().sum()).item()
-    assert share == pytest.approx(1, abs=0.15)

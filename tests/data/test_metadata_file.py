@@ -11,6 +11,8 @@ from PIL import Image
 from renma.config.data import DataConfig
 from renma.core.errors import UserError
 from renma.data.folder import Scan, expand, scan
+from renma.data.order import Order
+from renma.data.summary import summarise
 
 ROWS = {
     "a": {"caption": "a cat", "tags": "red, 1girl"},
@@ -139,3 +141,28 @@ def test_the_method_is_chosen_picture_by_picture(pictures: Path):
     )
     found = captions(scan(expand(data, pictures), data))
     assert found == {"a.png": "aa12, smile", "b.jpg": "sks cat", "c.WEBP": "sks cat"}
+
+
+def test_a_set_of_metadata_goes_by_the_name_of_its_file(pictures: Path):
+    """ss_dataset_dirs and ss_tag_frequency, as sd-scripts' fine-tuning data sets write them."""
+    (pictures / "second.jsonl").write_text('{"image_path": "c", "tags": "green, red"}')
+    subset = {"metadata_file": "second.jsonl", "image_dir": "pics", "num_repeats": 3}
+    (pictures / "meta.json").write_text(json.dumps({"a": ROWS["a"], "b": ROWS["b"]}))
+    first = {"metadata_file": "meta.json", "image_dir": "pics"}
+    values = {"datasets": [{"subsets": [first, subset]}], "resolution": 64, "enable_bucket": False}
+    data = DataConfig.model_validate(values)
+    found = scan(expand(data, pictures), data)
+    facts = summarise(found, Order(found.sets, 0))
+    assert facts["dataset_dirs"] == {
+        "meta.json": {"n_repeats": 1, "img_count": 2},
+        "second.jsonl": {"n_repeats": 3, "img_count": 1},
+    }
+    assert facts["tag_frequency"]["second.jsonl"] == {"green": 1, "red": 1}
+    assert facts["reg_dataset_dirs"] == {}
+
+
+def test_one_picture_without_caption_is_one(pictures: Path):
+    found = scanned(pictures, {"a": {}, "b": {"tags": "blue"}})
+    assert any(
+        text.startswith("1 picture in ") and "has no caption" in text for text in found.warnings
+    )

@@ -176,8 +176,8 @@ def test_never_enlarged():
     ("values", "message"),
     [
         ({"resolution": (500, 512)}, "multiples of 8"),
-        ({"resolution": (128, 128), "enable_bucket": True}, "min_bucket_reso = 256 is larger"),
-        ({"resolution": (1536, 512), "enable_bucket": True}, "max_bucket_reso = 1024 is smaller"),
+        ({"resolution": (128, 128), "enable_bucket": True}, "min_bucket_reso = 256: is larger"),
+        ({"resolution": (1536, 512), "enable_bucket": True}, "max_bucket_reso = 1024: is smaller"),
     ],
 )
 def test_impossible_sizes_are_refused(values, message):

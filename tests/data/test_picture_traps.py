@@ -205,3 +205,18 @@ def test_cut_off_pictures_are_found_before_the_run(tmp_path: Path, orientation: 
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
         with pytest.raises(UserError, match=f"x.{ending}"):
             inspect(path)
+
+
+def test_a_picture_that_may_not_be_opened_is_named_once(tmp_path: Path, monkeypatch):
+    """The system's own message ends in the file's name, which stands in front already."""
+    path = tmp_path / "red.png"
+    Image.new("RGB", (8, 8)).save(path)
+
+    def closed(name: Path, **_: object) -> Image.Image:
+        raise PermissionError(13, "Permission denied", str(name))
+
+    monkeypatch.setattr(Image, "open", closed)
+    with pytest.raises(UserError) as caught:
+        inspect(path)
+    assert caught.value.line().count("red.png") == 1
+    assert "Permission denied" in caught.value.line()

@@ -47,6 +47,7 @@ def test_published_files(hollow_file, kind: str):
     assert found.parts["vae"].config["block_out_channels"] == [128, 256, 512, 512]
 
 
+@pytest.mark.timed
 def test_facts_are_quick_and_need_no_torch(hollow_file):
     path = hollow_file("sdxl")
     code = (

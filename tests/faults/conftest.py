@@ -1,4 +1,4 @@
-"""The fault matrix: its table, a server of children to be killed, and the printed result."""
+"""The fault matrix: its table, and a server of children to be killed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+import faults.matrix
 
 HERE = Path(__file__).parent
 
@@ -32,25 +34,10 @@ _DRAWN = load("renma_tests_drawn_run", HERE.parent / "train" / "conftest.py")
 project, lopsided = _DRAWN.project, _DRAWN.lopsided
 
 
-MATRIX = load("renma_tests_fault_matrix", HERE / "matrix.py")
-
-
 @pytest.fixture
 def matrix() -> ModuleType:
     """The fault matrix."""
-    return MATRIX
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints each promise and how its tests ended, if any test of this folder ran."""
-    outcomes: dict[str, str] = {}
-    for word in ("passed", "skipped", "failed", "error"):  # a failure outweighs what came before
-        for report in terminalreporter.stats.get(word, []):
-            outcomes[report.nodeid] = "failed" if word == "error" else word
-    if any(node.startswith("tests/faults/") for node in outcomes):
-        terminalreporter.section("fault matrix")
-        for line in MATRIX.results(outcomes):
-            terminalreporter.line(line)
+    return faults.matrix
 
 
 class Forks:

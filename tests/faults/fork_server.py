@@ -92,8 +92,11 @@ def wait(child: int, kill_after: float | None) -> None:
 def run(request: dict[str, Any], told: int) -> None:
     """Does the job in the child and leaves it."""
     code = DONE
+    os.environ |= request.get("environment", {})
     if cache := request.get("cache"):
         os.environ["RENMA_CACHE"] = cache
+    if step := request.get("killed_before_step"):
+        kill_before(step)
     counter = Counter(request, told)
     try:
         JOBS[request["job"]](**request["args"])
@@ -111,6 +114,20 @@ def run(request: dict[str, Any], told: int) -> None:
 
 def tell(pipe: int, **data: Any) -> None:
     os.write(pipe, (json.dumps(data) + "\n").encode())
+
+
+def kill_before(number: int) -> None:
+    """Has this process kill itself at the start of a step."""
+    from renma.train.loop import Trainer
+
+    step = Trainer.step
+
+    def last(self: Trainer):
+        if self.counters.step == number - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self)
+
+    Trainer.step = last
 
 
 class Counter:
@@ -172,6 +189,16 @@ def train(
     task.run(options, Silent())
 
 
+def unheard(words: list[str]) -> None:
+    """A command line whose reader has gone away before the first word."""
+    from renma.cli import main
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, 1)
+    raise SystemExit(main(words))
+
+
 def save_state(folder: str, step: int, keep: int) -> None:
     """One state, with retention."""
     from renma.formats import state
@@ -200,7 +227,12 @@ def tree(step: int) -> dict[str, Any]:
     }
 
 
-JOBS = {"train": train, "save_state": save_state, "save_checkpoint": save_checkpoint}
+JOBS = {
+    "train": train,
+    "unheard": unheard,
+    "save_state": save_state,
+    "save_checkpoint": save_checkpoint,
+}
 
 if __name__ == "__main__":
     main()

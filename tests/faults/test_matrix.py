@@ -85,3 +85,16 @@ def test_the_printed_result_says_what_happened(matrix, monkeypatch, outcomes, wo
     monkeypatch.setattr(matrix, "MATRIX", (row,))
     (line,) = matrix.results(outcomes)
     assert word in line
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_the_result_is_printed_whoever_runs_the_tests(workers: str):
+    """pytest-xdist's workers print nothing; a folder's own conftest.py is read by them alone."""
+    here = Path(__file__).parent
+    others = [f"--ignore={p}" for p in here.parent.iterdir() if p.is_dir() and p != here]
+    words = ["-n", workers, "-p", "no:cacheprovider", "-k", "no_promise_is_missing", *others]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], capture_output=True, text=True, cwd=ROOT
+    )
+    assert "F1   A    not run" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""F1-F3: what a kill, a cut-off write or a power loss leaves of states and checkpoints."""
+"""F1-F3, F39: what a kill, a cut-off write or a power loss leaves of states and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 from renma.core.errors import UserError
 from renma.core.store import sweep, write_bytes
 from renma.formats import safetensors, state
+from renma.train.loop import Trainer
 from renma.train.retention import remove_surplus
+from testbed.runs import final, train
 
 KEEP = 2
 
@@ -171,3 +173,24 @@ def test_a_resumed_run_begins_in_a_clean_folder(forks, project: Path):
     assert forks.train(project, "a")["status"] == 0
     one, two = (project / n / "lora" / "lora.safetensors" for n in "ab")
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_save_is_over_before_the_next_step_begins(project: Path, monkeypatch):
+    """Nothing is written in the background, so nothing can be overtaken or lost at the end."""
+    step, seen = Trainer.step, []
+
+    def watched(self: Trainer):
+        if done := self.counters.step:
+            out = project / "a"
+            assert not list(out.rglob("*.part"))
+            saved = state.load(state.states(out / "state")[-1])
+            assert saved["counters"]["step"] == done
+            assert equal(saved["network"], self.network.state())
+            assert safetensors.read_tensors(out / "lora" / f"lora-step{done:08d}.safetensors")
+            seen.append(done)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    out = train(project, "a", "train.save_every_steps=1", "train.max_steps=3")
+    assert seen == [1, 2]
+    assert final(out)

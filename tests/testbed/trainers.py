@@ -1,0 +1,30 @@
+"""A trainer ready for its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from renma.config import load_run
+from renma.engine.latents import Latents
+from renma.engine.network import Network
+from renma.train.feed import Feed
+from renma.train.loop import Trainer
+from renma.train.plan import prepare, trained_parts
+
+
+@contextmanager
+def trainer(project: Path, family, *values: str) -> Iterator[Trainer]:
+    """A trainer on the shared model, which it gives back as it was."""
+    run = load_run(project / "run.toml", list(values))
+    prepared = prepare(run, project)
+    latents = Latents.of(family)
+    feed = Feed(run, prepared, latents)
+    latents.prepare(feed.all_wanted(), lambda done, total: None)
+    network = Network.fresh(family, run.adapter, 0, trained_parts(run))
+    network.attach()
+    try:
+        yield Trainer(run, prepared, family, network, feed, None)
+    finally:
+        network.detach()
