@@ -7,6 +7,7 @@ whole can be repeated from the originals.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,13 @@ class Work(Protocol):
         ...
 
 
-def run_step(verb: str, options: StepOptions, work: Work, report: Report) -> Path:
+Recaption = Callable[[Output, Path], bytes]
+"""Takes a picture that was made and the caption file of its source; returns its own caption."""
+
+
+def run_step(
+    verb: str, options: StepOptions, work: Work, report: Report, recaption: Recaption | None = None
+) -> Path:
     """Does a verb to every picture of a folder and returns the folder made.
 
     Args:
@@ -75,6 +82,7 @@ def run_step(verb: str, options: StepOptions, work: Work, report: Report) -> Pat
         options: of the verb.
         work: what it does to one picture.
         report: told the progress, what was skipped and why, and where to look.
+        recaption: gives a picture another caption than its source's (default: the same bytes).
 
     Raises:
         UserError: no pictures, or an output folder that is not this step's.
@@ -87,7 +95,7 @@ def run_step(verb: str, options: StepOptions, work: Work, report: Report) -> Pat
     _check_apart(options.folder, out)
     record = Record(out)
     _check_ours(out, record, verb)
-    wanted = options.model_dump(mode="json", exclude=_NOT_RESULT)
+    wanted = {name: value for name, value in recorded(options).items() if name not in _NOT_RESULT}
     key = digest([VERSION, verb, sorted(wanted.items()), *work.key()])
     if options.dry_run:
         report.line(f"{verb}: {len(sources)} pictures would be worked on, into {out}")
@@ -100,8 +108,8 @@ def run_step(verb: str, options: StepOptions, work: Work, report: Report) -> Pat
     except Timeout:
         raise UserError("is being worked on by another process", where=out) from None
     with lock:
-        head = Head(verb, str(options.folder.resolve()), options.model_dump(mode="json"))
-        step = _Step(options, work, record, out, key, report)
+        head = Head(verb, str(options.folder.resolve()), recorded(options))
+        step = _Step(options, work, record, out, key, report, recaption or _as_it_is)
         record.begin(head)
         step.do(sources)
     return out
@@ -146,8 +154,10 @@ class _Step:
         out: Path,
         key: str,
         report: Report,
+        recaption: Recaption,
     ) -> None:
         self._options, self._work, self._record = options, work, record
+        self._recaption = recaption
         self._out, self._key, self._report = out, key, report
         self._notes = Notes()
 
@@ -226,15 +236,16 @@ class _Step:
                 row = self._record.rows[source.name]
                 for output in row.outputs if caption else ():
                     assert caption is not None
-                    self._carry(caption, str(Path(output.name).with_suffix(ending)), row)
+                    self._carry(self._recaption(output, caption), output, ending, row)
 
-    def _carry(self, caption: Path, name: str, row: Row) -> None:
+    def _carry(self, caption: bytes, output: Output, ending: str, row: Row) -> None:
+        name = str(Path(output.name).with_suffix(ending))
         target, before = self._out / name, row.captions.get(name)
-        now = file_hash(caption)
+        now = hashlib.sha256(caption).hexdigest()
         if target.exists() and file_hash(target) == now:
             row.captions[name] = now
         elif not target.exists() or file_hash(target) == before:
-            write_bytes(target, caption.read_bytes())
+            write_bytes(target, caption)
             row.captions[name] = now
         elif before != now:
             self._notes.add("captions edited here are kept, their originals changed too", name)
@@ -256,6 +267,17 @@ class _Step:
             f"{made} worked on now, {len(sources) - made} done before, {skipped} skipped"
         )
         self._report.line(f"look at {sheet}")
+
+
+def recorded(options: StepOptions) -> dict[str, Any]:
+    """Returns options as JSON values; paths hold from wherever the step is repeated."""
+    whole = options.model_dump(mode="json")
+    paths = {name: value for name, value in options if isinstance(value, Path)}
+    return whole | {name: str(path.resolve()) for name, path in paths.items()}
+
+
+def _as_it_is(output: Output, caption: Path) -> bytes:  # noqa: ARG001
+    return caption.read_bytes()
 
 
 def encoded(picture: Image.Image, ending: str, quality: int) -> bytes:

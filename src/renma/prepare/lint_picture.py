@@ -18,6 +18,7 @@ DETAIL = -19.0
 ONE_WAY = 17.0
 QUALITY = 50
 BLOCKS = 1.35
+BLOCKS_OF_JPEG = 1.8
 FRAME = 0.03
 CLEAR = 0.002
 COLOUR = 14.0
@@ -71,8 +72,11 @@ def _compressed(looks: Looks, _: int) -> Iterator[Said]:
     quality = looks.header.quality
     if quality is not None and quality < QUALITY:
         yield "jpeg", f"JPEG quality {quality}", quality, QUALITY
-    elif looks.blocks > BLOCKS:
-        yield "jpeg", f"8x8 blocks stand out {looks.blocks:.2f} times", looks.blocks, BLOCKS
+        return
+    # a JPEG's own fine grid shows on smooth ground; what was saved badly before shows more
+    limit = BLOCKS if quality is None else BLOCKS_OF_JPEG
+    if looks.blocks > limit:
+        yield "jpeg", f"8x8 blocks stand out {looks.blocks:.2f} times", looks.blocks, limit
 
 
 def _framed(looks: Looks, _: int) -> Iterator[Said]:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import cv2
 
 SCORE = 0.6
-_LONGEST = 640
+_LONGEST = 800
 _FIRST = "frontalface_default"
 _SECOND = ("frontalface_alt", "frontalface_alt2")
 _SIDE_VIEW = "profileface"
 _AGREE = 0.4
-_SMALLEST = 0.04
+_SMALLEST = 0.05
 """Of the picture's shorter side."""
 
 
@@ -40,7 +40,7 @@ def opened(source: Source) -> Detect:
         import cv2
 
         small, scale = shrunk(rgb, _LONGEST)
-        grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         seen = {name: _boxes(cascade, grey) for name, cascade in cascades.items()}
         mirrored = _boxes(cascades[_SIDE_VIEW], np.ascontiguousarray(grey[:, ::-1]))
         width = grey.shape[1]
