@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +72,12 @@ def write_sheet(out: Path, folder: Path, record: Record, report: Report) -> Path
     return out / "sheet.html"
 
 
-def thumbnail(picture: Image.Image, box: tuple[int, int, int, int] | None = None) -> str:
+def thumbnail(picture: Image.Image, boxes: Sequence[tuple[int, int, int, int]] = ()) -> str:
     """Returns a picture as a ``data:`` address, at most SIDE pixels long.
 
     Args:
         picture: mode RGB or RGBA; what is transparent shows a checkerboard.
-        box: left, top, right, bottom of a frame to draw, in the picture's pixels.
+        boxes: left, top, right, bottom of frames to draw, in the picture's pixels.
     """
     small = picture.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -84,8 +85,8 @@ def thumbnail(picture: Image.Image, box: tuple[int, int, int, int] | None = None
         ground = _checkerboard(small.size)
         ground.paste(small, mask=small.getchannel("A"))
         small = ground
-    if box is not None:
-        scale = small.width / picture.width
+    scale = small.width / picture.width
+    for box in boxes:
         frame = [round(edge * scale) for edge in box]
         ImageDraw.Draw(small).rectangle(frame, outline=(255, 40, 90), width=2)
     data = io.BytesIO()
@@ -100,7 +101,7 @@ def _before(folder: Path, row: Row) -> Thumb:
         return Thumb("", row.source)
     frames = [output.box for output in row.outputs if output.box]
     text = f"{row.source} {picture.width}x{picture.height}"
-    return Thumb(thumbnail(picture, frames[0] if frames else None), text)
+    return Thumb(thumbnail(picture, frames), text)
 
 
 def _after(out: Path, output: Output) -> Thumb:
