@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -201,6 +202,24 @@ def test_a_folder_of_somebody_else_is_refused(folder: Path, tmp_path: Path) -> N
     options = StepOptions(folder=folder, out=tmp_path / "out", executor="serial")
     with pytest.raises(UserError, match="was made by `renma prepare mirror`"):
         run_step("turn", options, Mirror(tmp_path / "log"), Lines())
+
+
+def test_a_full_disk_ends_the_step_and_blames_no_picture(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if "2.png" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on device.*Free some space"):
+        _run(folder, Mirror(tmp_path / "log"))
+    monkeypatch.undo()
+    lines = _run(folder, Mirror(tmp_path / "log"))
+    assert "2 worked on now, 2 done before, 0 skipped" in " ".join(lines)
 
 
 def test_a_dry_run_writes_nothing(folder: Path, tmp_path: Path) -> None:

@@ -116,6 +116,15 @@ def run_step(
 
 
 @dataclass(frozen=True)
+class _Unwritable:
+    """Why nothing more can be written; it ends the step, where a bad picture is only skipped."""
+
+    what: str
+    where: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class _Stage:
     """Makes and writes the pictures of one source; runs in a worker."""
 
@@ -125,11 +134,15 @@ class _Stage:
     quality: int
     taken: frozenset[str]
 
-    def open(self) -> Callable[[Source], list[Output]]:
+    def open(self) -> Callable[[Source], list[Output] | _Unwritable]:
         make = self.work.open()
 
-        def one(source: Source) -> list[Output]:
-            return [self._write(source, made) for made in make(source)]
+        def one(source: Source) -> list[Output] | _Unwritable:
+            pictures = make(source)
+            try:
+                return [self._write(source, made) for made in pictures]
+            except UserError as error:  # a full disk: no fault of this picture
+                return _Unwritable(error.what, str(error.where), error.remedy)
 
         return one
 
@@ -202,6 +215,9 @@ class _Step:
         stage = _Stage(self._work, self._out, chosen.format, chosen.quality, frozenset(taken))
         done = spread(stage, due, executor=chosen.executor, workers=chosen.workers)
         for count, each in enumerate(done, 1):
+            if isinstance(each.value, _Unwritable):
+                stop = each.value
+                raise UserError(stop.what, where=stop.where, remedy=stop.remedy)
             source = due[each.index]
             old = self._record.rows.get(source.name)
             outputs = tuple(each.value or ())

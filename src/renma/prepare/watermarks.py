@@ -15,9 +15,11 @@ from renma.core.keyed import rng
 AGREEMENT = 0.3
 """Correlation of the gradients of two corners from which on they show the same mark."""
 MATCHES = 2
-"""Other pictures that must show it."""
-ROWS, COLUMNS = 5, 12
+"""Other pictures that must show it; one more for every 128 it is compared with, because chance
+finds something, too."""
+ROWS, COLUMNS = 6, 14
 """Over how many of 31 rows and 63 columns, at least, what two corners share is spread."""
+_SHADING = 7
 _SHAPE = (31, 63)
 _LOOKED_AT = 24
 _PROBES = 512
@@ -60,6 +62,7 @@ def find_marks(corners: np.ndarray, small: np.ndarray) -> list[Mark]:
     order = list(range(count))
     rng(0, "watermark probes", count).shuffle(order)
     probes = np.sort(np.array(order[:_PROBES], int))
+    least = max(MATCHES, len(probes) // 128)
     whole = _unit(small.reshape(count, -1).astype(np.float32))
     found = []
     for corner, name in enumerate(NAMES):
@@ -69,11 +72,11 @@ def find_marks(corners: np.ndarray, small: np.ndarray) -> list[Mark]:
             vectors = _gradients(corners[rows, corner])
             agreement = vectors @ compared.T
             agreement[whole[rows] @ whole[probes].T > _WHOLE] = 0
-            for row in ((agreement >= AGREEMENT).sum(1) >= MATCHES).nonzero()[0]:
+            for row in ((agreement >= AGREEMENT).sum(1) >= least).nonzero()[0]:
                 near = np.argsort(-agreement[row], kind="stable")[:_LOOKED_AT]
                 near = near[agreement[row, near] >= AGREEMENT]
                 hits = int(_is_writing(vectors[row] * compared[near]).sum())
-                if hits >= MATCHES:
+                if hits >= least:
                     best = float(agreement[row].max())
                     found.append(Mark(int(rows[row]), name, hits, best))
     return sorted(found, key=lambda mark: (mark.index, mark.corner))
@@ -81,7 +84,11 @@ def find_marks(corners: np.ndarray, small: np.ndarray) -> list[Mark]:
 
 def _gradients(patches: np.ndarray) -> np.ndarray:
     """Returns the gradients of patches, (n, h, w), as vectors of length 1; 0 where nothing is."""
+    from scipy.ndimage import uniform_filter
+
     grey = patches.astype(np.float32)
+    # shading rises the same way in many corners; writing is what is left without it
+    grey -= uniform_filter(grey, _SHADING, axes=(1, 2))
     across = np.diff(grey, axis=2)[:, 1:]
     down = np.diff(grey, axis=1)[:, :, 1:]
     lines = (np.hypot(across, down) > _STEEP / 3).mean((1, 2)) >= _LINES

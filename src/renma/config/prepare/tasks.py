@@ -6,13 +6,29 @@ from renma.config._task import Task
 from renma.config.prepare.augment import AugmentOptions
 from renma.config.prepare.background import BackgroundOptions
 from renma.config.prepare.crop import CropOptions
+from renma.config.prepare.collect import CollectOptions
 from renma.config.prepare.erase import EraseOptions
 from renma.config.prepare.face import FaceOptions
 from renma.config.prepare.focal import FocalOptions
 from renma.config.prepare.repeat import RepeatOptions
+from renma.config.prepare.lint import LintOptions
 from renma.config.prepare.resize import ResizeOptions
 
 PREPARE_TASKS = (
+    Task(
+        "prepare collect",
+        "renma.prepare.collect",
+        CollectOptions,
+        "Bring pictures from folders and archives into one folder, whole and well named.",
+        "renma prepare collect downloads more.zip -o pictures",
+    ),
+    Task(
+        "prepare lint",
+        "renma.prepare.lint",
+        LintOptions,
+        "Find what is wrong with pictures and captions before training.",
+        "renma prepare lint pictures --html lint.html",
+    ),
     Task(
         "prepare face",
         "renma.prepare.face",
