@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from renma.config.data import SubsetOptions
 from renma.core.counted import counted, times
+from renma.data.duplicates import exact_duplicates
 from renma.data.item import Item
 from renma.data.notes import shown
 from renma.data.summary import coverage
@@ -22,12 +23,9 @@ def _doubles(facts: Facts) -> Iterator[Said]:
     """Equal files among the pictures of one kind in one data set."""
     for scanned in facts.scan.sets:
         for reg in (False, True):
-            first: dict[str, Item] = {}
-            pairs = []
-            for item in (i for i in scanned.items if i.subset.is_reg is reg):
-                before = first.setdefault(item.digest, item)
-                if before is not item:
-                    pairs.append(f"{_name(item)} = {_name(before)}")
+            items = [item for item in scanned.items if item.subset.is_reg is reg]
+            groups = exact_duplicates((_name(item), item.digest) for item in items)
+            pairs = [f"{copy} = {first}" for first, *copies in groups for copy in copies]
             if pairs:
                 yield Said(
                     f"{counted(len(pairs), 'picture')} twice in the data set: {some(pairs)}",
