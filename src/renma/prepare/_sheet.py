@@ -105,7 +105,8 @@ def _before(folder: Path, row: Row) -> Thumb:
 
 
 def _after(out: Path, output: Output) -> Thumb:
-    facts = ", ".join(f"{name} {_said(value)}" for name, value in output.facts.items())
+    known = {name: value for name, value in output.facts.items() if value not in (None, False)}
+    facts = ", ".join(f"{name} {_said(value)}" for name, value in known.items())
     try:
         picture = read_straight(out / output.name)
     except UserError:
@@ -114,6 +115,8 @@ def _after(out: Path, output: Output) -> Thumb:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_said, value))
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
