@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from skimage.transform import downscale_local_mean
 
 from renma.config.data import Dataset
@@ -162,7 +163,9 @@ def test_linear_light_equals_an_independent_mean():
     assert np.abs(found - wanted).max() <= 0.51
     plain = np.asarray(resample(picture, (24, 16), "area"))
     assert np.abs(plain - wanted).max() > 5
-    assert np.abs(plain - downscale_local_mean(stored, (2, 2, 1)) * 255).max() < 1.01  # rounded twice
+    assert (
+        np.abs(plain - downscale_local_mean(stored, (2, 2, 1)) * 255).max() < 1.01
+    )  # rounded twice
 
 
 def test_a_checkerboard_keeps_its_brightness_in_linear_light():
@@ -199,6 +202,18 @@ def test_buckets_leave_the_trainer_nothing_to_cut(width: int, height: int, side:
     again = buckets.fit(*made.size, dataset)
     assert again.resized == made.size
     assert again.cropped_away == 0
+
+
+@pytest.mark.parametrize("size", [(300, 130), (130, 300), (400, 390)])
+def test_buckets_keep_the_middle_as_the_trainer_does(size: tuple[int, int]):
+    chosen = options(buckets=128, min_bucket_reso=64, max_bucket_reso=256, bucket_reso_steps=64)
+    picture = noise(size)
+    fit = buckets.fit(*size, chosen.dataset((128, 128)))
+    assert sum(fit.crop) > 0
+    whole = np.asarray(picture.resize(fit.resized, Image.Resampling.LANCZOS))
+    left, top = fit.crop
+    wanted = whole[top : top + fit.height, left : left + fit.width]
+    assert (np.asarray(resized(picture, chosen)) == wanted).all()
 
 
 def test_limits_of_buckets_reach_the_trainer():
@@ -257,8 +272,8 @@ def test_files_are_upright_without_exif_in_the_format_told(
     with Image.open(made["turned"]) as picture:
         assert picture.size == (20, 40)
         assert not picture.getexif()
-        top, bottom = picture.convert("RGB").getpixel((10, 5)), picture.getpixel((10, 35))
-        assert top[0] > 150 > 60 > bottom[0]  # the red half was left, turned it is on top
+        red = np.asarray(picture.convert("RGB"))[..., 0]
+        assert red[5, 10] > 150 > 60 > red[35, 10]  # the red half was left, turned it is on top
     rows = (tmp_path / "out" / ".renma" / "made.jsonl").read_text().splitlines()
     assert {json.loads(row)["source"] for row in rows} == {"clear.png", "noise.webp", "turned.jpg"}
 
@@ -272,8 +287,9 @@ def test_quality_is_what_the_file_says(tmp_path: Path):
         run(ResizeOptions.model_validate({**chosen, "longest": 64, "format": "jpeg"}), Silent())
         sizes[quality] = (out / "noise.jpg").stat().st_size
         with Image.open(out / "noise.jpg") as picture:
-            table = picture.quantization[0]  # pyright: ignore[reportAttributeAccessIssue]
+            assert isinstance(picture, JpegImageFile)
+            step = picture.quantization[0][0]
         # the IJG scale: step 16 of the luma table times (5000 / q or 200 - 2 q) percent
         percent = 5000 / quality if quality < 50 else 200 - 2 * quality
-        assert table[0] == int((16 * percent + 50) / 100)
+        assert step == int((16 * percent + 50) / 100)
     assert sizes[30] < sizes[95] / 2

@@ -22,7 +22,7 @@ _UNSEEN = 6.0
 """Heads from head to foot that are taken for figures whose feet are out of the picture."""
 _HEADS = (2.0, 9.0)
 _FEET = 0.015
-_TRUNK = 0.4
+_TRUNK = 0.3
 """Share of the highest column that columns of the trunk have at least; arms have less."""
 
 
@@ -89,14 +89,16 @@ def trunk(mask: np.ndarray) -> tuple[int, int]:
         mask: bool (height, width), the part of the figure that is to be kept; not empty.
     """
     heights = mask.sum(axis=0).astype(np.float64)
-    wide = max(1, np.count_nonzero(heights) // 25)
+    wide = max(1, int(np.count_nonzero(heights)) // 25)
     smooth = np.convolve(heights, np.ones(wide) / wide, mode="same")
     strong = smooth >= _TRUNK * smooth.max()
     peak = int(smooth.argmax())
     before = np.flatnonzero(~strong[:peak])
     behind = np.flatnonzero(~strong[peak:])
     start = int(before[-1]) + 1 if before.size else 0
-    return start, peak + int(behind[0]) if behind.size else len(heights)
+    end = peak + int(behind[0]) if behind.size else len(heights)
+    reach = wide // 2 + 1  # the mean has moved the edge inwards by so much
+    return max(0, start - reach), min(len(heights), end + reach)
 
 
 def _neck(mask: np.ndarray, top: int, bottom: int) -> int | None:

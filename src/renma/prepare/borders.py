@@ -1,10 +1,10 @@
 """Frames around pictures: letterbox bars, scanned margins, drawn borders.
 
 The rule: a bar is rows of one and the same colour at the edge (noise of photographs and of JPEG is
-allowed for) that end at a straight line: just behind it most of the line has other colours. A frame
-is cut only where two opposite bars have the same colour. So the flat ground of a drawing stays: the
-line where it ends is the subject's outline, not a straight one; and a clear sky stays, because
-nothing of its kind lies opposite.
+allowed for) that end at a straight line: right behind it most of the line has other colours, and a
+little deeper nearly all of it. A frame is cut only where two opposite bars have the same colour. So
+the flat ground of a drawing stays: beside and above the subject it goes on far behind any line; and
+a clear sky stays, because nothing of its kind lies opposite.
 """
 
 from __future__ import annotations
@@ -18,8 +18,17 @@ Box = tuple[int, int, int, int]
 TOLERANCE = 16
 _MOST_NOISE = 12.0
 """Standard deviation of a colour value that still counts as one colour."""
-_FULL, _CROSSED = 0.985, 0.6
-"""Share of a row that has the bar's colour; share of the line behind a bar that has not."""
+_FULL = 0.985
+"""Share of a row of a bar that has the bar's colour."""
+_CROSSED, _ENDED, _DEEP = 0.5, 0.9, 0.05
+"""Share of the line behind a bar that has another colour, at once, and within a depth, which is a
+share of the side."""
+_ENDED_TOO = 0.6
+"""The same for a bar whose opposite ends clearly: the picture may be as dark as its bars there."""
+_SAME = 3
+"""Levels by which two pixels of flat ground differ at most."""
+_RINGING, _LOOSE = 9, 0.9
+"""Rows next to the edge that JPEG may have disturbed, and the share of them that still is near."""
 _BLOCKS = 16
 _SMEARED = 2
 """Rows between bar and picture that resizing may have mixed of both."""
@@ -32,6 +41,7 @@ _LEAST = 8
 class _Bar:
     rows: int
     color: np.ndarray
+    ended: float
 
 
 def find(pixels: np.ndarray, tolerance: int = TOLERANCE, *, one_sided: bool = False) -> Box:
@@ -71,11 +81,13 @@ def _seen(pixels: np.ndarray) -> np.ndarray:
 def _pair(lines: np.ndarray, tolerance: int, one_sided: bool) -> tuple[int, int]:
     """Returns how many rows to cut at the start and at the end."""
     first, last = _bar(lines, tolerance), _bar(lines[::-1], tolerance)
-    if one_sided:
-        return first.rows if first else 0, last.rows if last else 0
+    alone = [bar.rows if one_sided and bar and bar.ended >= _ENDED else 0 for bar in (first, last)]
     if first is None or last is None or np.abs(first.color - last.color).max() > tolerance:
-        return 0, 0
-    return first.rows, last.rows
+        return alone[0], alone[1]
+    ends = sorted((first.ended, last.ended))
+    if ends[0] >= _ENDED_TOO and ends[1] >= _ENDED:
+        return first.rows, last.rows
+    return alone[0], alone[1]
 
 
 def _bar(lines: np.ndarray, tolerance: int) -> _Bar | None:
@@ -91,11 +103,37 @@ def _bar(lines: np.ndarray, tolerance: int) -> _Bar | None:
     full = alike.mean(axis=1) >= _FULL
     full &= _even(lines, color, tolerance)
     rows = int(np.argmin(full))
-    if rows == 0 or rows + _SMEARED >= len(lines):  # none, or nothing but bar
+    if rows == 0:  # none, or nothing but bar
         return None
+    loose = (np.abs(lines[rows : rows + _RINGING] - color) <= 3 * reach).all(axis=-1)
+    for near in np.asarray(loose).mean(axis=1):
+        if near < _LOOSE or alike[rows].mean() <= 1 - _CROSSED:
+            break
+        rows += 1
     rows += _smear(lines, rows, color)
-    behind = 1 - alike[rows : rows + 2].mean(axis=1)
-    return _Bar(rows, color) if behind.size and behind.max() >= _CROSSED else None
+    return _Bar(rows, color, _ended(lines, rows, color, (reach, noise)))
+
+
+def _ended(lines: np.ndarray, rows: int, color: np.ndarray, spread: tuple[float, float]) -> float:
+    """Returns the share of a line behind which a bar ends; 0 where that is no straight line.
+
+    Args:
+        lines: rows, pixels, channels.
+        rows: of the bar.
+        color: of the bar.
+        spread: how far its values may lie from the colour, and their standard deviation.
+    """
+    reach, noise = spread
+    behind = lines[rows:]
+    off = np.abs(behind - color).max(axis=-1)
+    own = (off > reach).mean(axis=0) > 1 - _FULL  # columns that are no bars themselves
+    deep = max(2, round(_DEEP * len(lines)))
+    if own.sum() < _LEAST or deep >= len(behind):
+        return 0.0
+    crossed = (off[:2, own] > reach).mean(axis=1).max()
+    # dark parts of a film differ a little from its black bars, flat ground does not from itself
+    differs = off[:deep, own] > max(_SAME, 3 * noise)
+    return float((differs.mean(axis=0) > 0.05).mean()) if crossed >= _CROSSED else 0.0
 
 
 def _even(lines: np.ndarray, color: np.ndarray, tolerance: int) -> np.ndarray:

@@ -27,6 +27,8 @@ _SURE = 0.5
 _SPECK = 0.02
 """Parts of a mask smaller than this share of the largest one are no subject."""
 _FACE_ROOM = 0.1
+_HEADED = ("head", "bust", "waist", "thigh")
+"""Parts that a figure without a face or a neck does not have."""
 
 
 def run(options: CropOptions, report: Report) -> None:
@@ -47,6 +49,8 @@ def run(options: CropOptions, report: Report) -> None:
     for name, said in (("backend", "subjects found by"), ("head", "heads found by")):
         if text := counted(found, name):
             report.line(f"{said}: {text}")
+    if text := counted(found, "missing"):
+        report.event("warned", text=f"kept without what was not found in them: {text}")
     if options.borders:
         cut = sum(bool(each.get("framed")) for each in found)
         report.line(f"{cut} of {len(found)} had a frame")
@@ -164,9 +168,9 @@ def cut(
         found = (
             _listed(places, picture.size, options) if options.boxes else _seen(inner, options, eyes)
         )
-    except UserError:
-        if options.missing == "copy":
-            return [Made(picture, facts={"cut": "nothing found, copied"})]
+    except UserError as error:
+        if options.missing == "copy" or options.keep_original:
+            return [Made(picture, facts={"whole": True, "missing": error.what})]
         raise
     made: list[Made] = []
     for each in found:
@@ -200,7 +204,18 @@ def _seen(picture: Image.Image, options: CropOptions, eyes: Eyes) -> list[Found]
     seen = eyes.faces(flat) if eyes.faces else []
     heads = tuple(_whole_box(face.box, picture.size) for face in seen)
     said = {"backend": shape.backend}
-    return [_part(part, mask, heads, options, said) for part in options.body or ("keep",)]
+    found: list[Found] = []
+    missing: list[str] = []
+    for part in options.body or ("keep",):
+        try:
+            found.append(_part(part, mask, heads, options, said))
+        except UserError as error:
+            missing.append(f"{part}: {error.what}")
+            if set(options.body) <= {*_HEADED}:  # nothing else to make of it
+                raise
+    if missing:
+        found[0].facts["missing"] = "; ".join(missing)
+    return found
 
 
 def _part(

@@ -172,7 +172,8 @@ def _default(section: type[Section], name: str) -> Any:
         return ...
     default = field.get_default(call_default_factory=True)
     if _extra(field, "word") and isinstance(default, str):
-        return TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(default)
+        read = TypeAdapter(Annotated[Any, *field.metadata])  # pyright: ignore[reportInvalidTypeForm]
+        return read.validate_python(default)
     return default
 
 

@@ -1,12 +1,14 @@
 """What stands out, without any model: unlike the picture's border, and unlike its own regularity.
 
-Two measures, added up: the distance of a colour from those of the border (Mahalanobis; what is cut
-off by the border is seldom the subject), and the spectral residual (Hou, Zhang, "Saliency
+Two measures: the distance of a colour from those of the border (Mahalanobis; what is cut off by the
+border is seldom the subject), weighted up to twice by the spectral residual (Hou, Zhang, "Saliency
 Detection: A Spectral Residual Approach", CVPR 2007: what the logarithm of the spectrum has beside
 its local mean, turned back).
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -28,8 +30,7 @@ def saliency(rgb: np.ndarray) -> np.ndarray:
     """
     small = Image.fromarray(rgb).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     values = np.asarray(small.convert("YCbCr"), np.float64)
-    both = _scaled(_unlike_border(values)) + _scaled(_residual(values[..., 0]))
-    return _scaled(both)
+    return _scaled(_scaled(_unlike_border(values)) * (1 + _scaled(_residual(values[..., 0]))))
 
 
 def box(rgb: np.ndarray) -> Box | None:
@@ -89,6 +90,7 @@ def _stretch(profile: np.ndarray, side: int) -> tuple[int, int]:
     """Returns the pixels that hold all but the outermost few percent of a profile."""
     share = np.cumsum(profile) / profile.sum()
     outside = (1 - _HELD) / 2
-    start, end = np.searchsorted(share, outside), np.searchsorted(share, 1 - outside) + 1
-    first, last = int(start * side / _SIDE), int(np.ceil(end * side / _SIDE))
+    start = int(np.searchsorted(share, outside))
+    end = int(np.searchsorted(share, 1 - outside)) + 1
+    first, last = start * side // _SIDE, math.ceil(end * side / _SIDE)
     return first, max(first + 1, min(last, side))

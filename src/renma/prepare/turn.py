@@ -6,6 +6,9 @@ import math
 
 from PIL import Image
 
+_ROUNDING = 1e-6
+"""So that a right angle costs no pixel; pixels are sampled in their middles, far inside."""
+
 
 def inscribed(size: tuple[float, float], degrees: float) -> tuple[float, float]:
     """Returns width and height of the largest upright rectangle inside a turned one.
@@ -41,8 +44,7 @@ def turned(picture: Image.Image, degrees: float) -> Image.Image:
         degrees: of the turn.
     """
     found = inscribed(picture.size, degrees)
-    # sampling at pixel centres: half a pixel less at each side keeps them inside
-    width, height = (max(1, math.floor(side)) for side in found)
+    width, height = (max(1, math.floor(side + _ROUNDING)) for side in found)
     angle = math.radians(degrees)
     cosine, sine = math.cos(angle), math.sin(angle)
     x, y = picture.width / 2, picture.height / 2

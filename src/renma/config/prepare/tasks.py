@@ -5,13 +5,13 @@ from __future__ import annotations
 from renma.config._task import Task
 from renma.config.prepare.augment import AugmentOptions
 from renma.config.prepare.background import BackgroundOptions
-from renma.config.prepare.crop import CropOptions
 from renma.config.prepare.collect import CollectOptions
+from renma.config.prepare.crop import CropOptions
 from renma.config.prepare.erase import EraseOptions
 from renma.config.prepare.face import FaceOptions
 from renma.config.prepare.focal import FocalOptions
-from renma.config.prepare.repeat import RepeatOptions
 from renma.config.prepare.lint import LintOptions
+from renma.config.prepare.repeat import RepeatOptions
 from renma.config.prepare.resize import ResizeOptions
 
 PREPARE_TASKS = (
