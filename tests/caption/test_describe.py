@@ -41,7 +41,7 @@ with warnings.catch_warnings():
 from renma.caption import describe
 from renma.caption.captioners import _base
 from renma.config.caption.describe import DescribeOptions
-from renma.core.errors import UserError
+from renma.core.errors import Interrupted, UserError
 
 SMALL = {
     "hidden_size": 16,
@@ -289,7 +289,7 @@ def test_a_killed_run_goes_on_and_a_second_one_opens_no_model(models, pictures, 
         return answer(self, pictures)
 
     monkeypatch.setattr(_base.Captioner, "captions", counting)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="captions so far are kept"):
         described(pictures, models["blip"], batch=1)
     monkeypatch.setattr(_base.Captioner, "captions", answer)
     assert counted(described(pictures, models["blip"])).endswith("1 run, 2 known")

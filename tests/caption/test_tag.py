@@ -15,7 +15,7 @@ from PIL import Image
 from renma.caption import tag
 from renma.caption.taggers import _session
 from renma.config.caption.tag import TagOptions
-from renma.core.errors import UserError
+from renma.core.errors import Interrupted, UserError
 from renma.judge.attributes import AttributeReader, as_tensor, tag_table
 
 SAMPLES = Path(str(files("renma") / "assets" / "samples"))
@@ -119,10 +119,10 @@ def test_tags_are_written_beside_pictures_of_all_folders(pictures, model):
 def test_other_thresholds_run_nothing(pictures, model, monkeypatch):
     """C1. Scores are kept: thresholds, spelling and formats are applied to them."""
     tagged(pictures, model)
-    monkeypatch.setattr(_session, "_opened", lambda *_: pytest.fail("the model was opened again"))
+    monkeypatch.setattr(_session, "opened", lambda *_: pytest.fail("the model was opened again"))
     told = tagged(pictures, model, threshold=0.55, underscores="keep", character_threshold=0.95)
     assert captions(pictures) == {
-        "a": "",
+        "a": "red (colour)",  # nothing is said of it
         "b": "very_blue",
         "inner/c": "very_blue, green, red_(colour)",
     }
@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_where_it_was(pictures, model, monkeypatch):
         return answer(self, batch)
 
     monkeypatch.setattr(_session.Session, "probabilities", counting)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="scores so far are kept"):
         tagged(pictures, model, batch=1)
     assert captions(pictures) == {}
     monkeypatch.setattr(_session.Session, "probabilities", answer)
@@ -234,7 +234,8 @@ def test_two_taggers_are_put_together(pictures, model, tmp_path):
     assert captions(pictures)["b"] == "very blue, green"
     assert captions(pictures)["inner/c"] == "very blue, green, red (colour), dark"
     tagged(pictures, (model, f"{other}:0.99"), combine="intersection")
-    assert captions(pictures) == {"a": "", "b": "", "inner/c": "very blue"}
+    kept = {"a": "red (colour)", "b": "very blue, green"}  # nothing is said of them
+    assert captions(pictures) == {**kept, "inner/c": "very blue"}
 
 
 def test_options_without_effect_are_told(pictures, model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -129,8 +130,12 @@ def test_users_mistake_is_one_line_and_exit_code_2(call, words, said):
 def test_help_teaches_the_order_of_the_work_with_examples(call):
     code, out, _ = call("--help")
     assert code == 0
-    places = [out.index(f"\n  {task.example}\n") for task in TASKS]
+    shown = [task for task in TASKS if f"\n  {task.example}\n" in out]
+    assert {"init", "caption tag", "check", "train", "judge"} <= {task.name for task in shown}
+    places = [out.index(f"\n  {task.example}\n") for task in shown]
     assert places == sorted(places)
+    for task in TASKS:
+        assert f"│ {task.name.split()[0]} " in out, "every command, or its group, is listed"
     assert call()[1] == out, "the bare command shows the same"
 
 
@@ -150,7 +155,7 @@ def test_help_of_a_command_has_every_option_of_its_schema(call, task):
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_examples_are_command_lines_that_parse(task):
-    command, bound, *_ = build().parse_args(task.example.split()[1:], exit_on_error=False)
+    command, bound, *_ = build().parse_args(shlex.split(task.example)[1:], exit_on_error=False)
     assert command.__name__ == task.name
     assert bound.arguments
 

@@ -27,7 +27,7 @@ from renma.config.adapter import (
     Oft,
 )  # fmt: skip
 from renma.config.model import ModelConfig
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent, read_events
 from renma.engine.model import load_family
 from renma.engine.network import Network

@@ -179,7 +179,7 @@ def train(
     run: str, out: str, values: list[str], resume: bool = False, allow: list[str] = ()
 ) -> None:
     """`renma train`."""
-    from renma.config.tasks import TrainOptions
+    from renma.config.run_tasks import TrainOptions
     from renma.core.events import Silent
     from renma.train import task
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import EventLog, Silent, read_events
 from renma.formats import state

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from renma.config.tasks import TASKS, TrainOptions
+from renma.config.run_tasks import TrainOptions
+from renma.config.tasks import TASKS
 from renma.core.errors import UserError
 
 BY_NAME = {task.name: task for task in TASKS}
@@ -22,7 +23,7 @@ def test_names_are_the_promised_ones():
     assert [*BY_NAME] == [
         "demo", "init", *(f"prepare {verb}" for verb in pictures.split()),
         *(f"caption {verb}" for verb in captions.split()), "check", "plan memory",
-        "plan layers", "train", "grid", "judge", "report", "import-kohya",
+        "plan layers", "train", "grid", "judge", "report", "sample", "import-kohya",
         *(f"file {verb}" for verb in verbs.split()),
     ]  # fmt: skip
 

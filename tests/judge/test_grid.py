@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from renma.config.adapter import Lora
-from renma.config.tasks import GridOptions
+from renma.config.run_tasks import GridOptions
 from renma.core.errors import UserError
 from renma.engine.network import Network
 from renma.engine.sample import Shot, draw

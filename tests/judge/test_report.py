@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from renma.config import Run, load_run
 from renma.config.schedule import CosineWithRestarts
-from renma.config.tasks import ReportOptions
+from renma.config.run_tasks import ReportOptions
 from renma.core.errors import UserError
 from renma.judge import report
 from renma.judge.folder import RunRecord

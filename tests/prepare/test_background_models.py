@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_a_users_network_decides_the_mask(tmp_path: Path) -> None:
     assert 0.95 < found.mask.max() <= 1
     assert found.mask[30, 45] > 0.8
     assert found.mask[5, 5] < 0.05
-    assert found.how == {"model": "u2net-mine.onnx", "kind": "u2net"}
+    assert found.how == {"model": "u2net-mine.onnx", "kind": "u2net", "device": "cpu"}
     # auto takes the user's network before its own
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     assert subject.opened("auto", file)(noise, None).backend == "onnx"
@@ -156,6 +157,62 @@ def test_a_network_without_a_telling_name_is_told_by_its_shape(tmp_path: Path) -
     )
 
 
+class _Graph:
+    """What a network's file says of its input."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.shape = name, [1, 3, 1024, 1024]
+
+    def get_inputs(self) -> list[_Graph]:
+        return [self]
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "name", "kind"),
+    [
+        ("RMBG-1.4.onnx", 176_000_000, "input", "isnet"),
+        ("rmbg14_quantized.onnx", 44_000_000, "input", "isnet"),
+        ("bria-rmbg.onnx", 176_000_000, "input", "isnet"),
+        ("RMBG-2.0.onnx", 1_020_000_000, "pixel_values", "birefnet"),
+        ("rmbg_2_fp16.onnx", 514_000_000, "pixel_values", "birefnet"),
+        ("bria-rmbg.onnx", 514_000_000, "input", "birefnet"),
+        ("rmbg.onnx", 1_000, "pixel_values", "birefnet"),
+        ("rmbg.onnx", 1_000, "input", None),
+        ("rmbg-1.4.onnx", 1_020_000_000, "pixel_values", None),
+    ],
+)
+def test_the_two_rmbgs_are_told_apart(
+    tmp_path: Path, file: str, size: int, name: str, kind: str | None
+) -> None:
+    """Row B6: 1.4 is an IS-Net (mean 0.5, std 1), 2.0 a BiRefNet (ImageNet): BRIA's own pages."""
+    path = tmp_path / file
+    with path.open("wb") as written:
+        written.truncate(size)  # a hole, no bytes
+    if kind is None:
+        with pytest.raises(UserError, match="--model-kind"):
+            networks.recognised(path, _Graph(name))
+    else:
+        assert networks.recognised(path, _Graph(name)) == kind
+
+
+def test_a_long_strip_costs_no_square_of_its_length() -> None:
+    """Rows B6, F24: max_pixels bounds memory; 800 x 16000 padded to a square was 768 MB."""
+    strip = np.full((16000, 800, 3), 200, np.uint8)
+    strip[7000:8000, 200:600] = 30
+    person = Person()
+    tracemalloc.start()
+    mask = person._padded(strip)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mask.shape == (16000, 800)
+    assert peak < 8 * strip.nbytes  # a float a pixel and copies, no more
+    # and what is no strip is looked at as ever
+    rgb = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    square = np.full((400, 400, 3), 255, np.uint8)
+    square[50:350] = rgb
+    np.testing.assert_array_equal(person._padded(rgb), person._stretched(square)[50:350])
+
+
 def test_birefnet_answers_in_logits() -> None:
     """Row B6: sigmoid first, then stretched, as rembg does."""
     logits = np.array([[-4.0, 0.0], [1.0, 6.0]])[None, None]
@@ -168,7 +225,7 @@ def test_birefnet_answers_in_logits() -> None:
 def test_files_that_are_no_network_are_said_in_one_line(tmp_path: Path) -> None:
     """Row B6, F19: a page saved as .onnx, a missing file, a network for something else."""
     (tmp_path / "page.onnx").write_text("<html>")
-    with pytest.raises(UserError, match="no network that can be run"):
+    with pytest.raises(UserError, match="no ONNX model that can be run"):
         subject.opened("onnx", tmp_path / "page.onnx")
     with pytest.raises(UserError, match="no such file"):
         subject.opened("onnx", tmp_path / "gone.onnx")

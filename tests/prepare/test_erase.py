@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from renma.config.prepare.erase import EraseOptions, place
+from renma.config.prepare.erase import EraseOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent
-from renma.prepare import corner_text
-from renma.prepare.box_table import read_boxes
+from renma.prepare import boxes, corner_text
+from renma.prepare._record import Record
 from renma.prepare.erase import run
 
 
@@ -97,13 +97,32 @@ def test_places_from_a_table_and_from_the_command(folder: Path, tmp_path: Path) 
     table.write_bytes(
         "\ufeffpicture;x;y;width;height\na.png;10;20;30;10\na.png;90%;0;10%;5%\n".encode()
     )
-    assert read_boxes(table, ["a.png", "c.png"]) == {"a.png": ("10,20,30,10", "90%,0,10%,5%")}
     run(options(folder, out=tmp_path / "out", boxes=table, grow=0), Silent())
     found = facts(tmp_path / "out")
     assert found["a.png"]["around"] == [10, 0, 300, 30]
     assert found["a.png"]["erased"] == round((30 * 10 + 30 * 10) / 60000, 5)
     assert found["c.png"] == {"erased": 0}
-    assert place("50%,50%,100%,10", 300, 200) == (150, 100, 300, 110)
+    (clipped,) = options(folder, box=("50%,50%,100%,10",)).places
+    assert clipped.box((300, 200), clipped=True) == (150, 100, 300, 110)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "toml"])
+def test_lists_are_read_as_crop_reads_them(folder: Path, tmp_path: Path, form: str) -> None:
+    """One grammar: shares up to 1, names without ending; what is beyond a picture is told."""
+    text = {
+        "csv": "a,0.5,0.5,0.5,0.5\nc.png,0,0,9000,4\n",
+        "json": '{"a": [0.5, 0.5, 0.5, 0.5], "c.png": [0, 0, 9000, 4]}',
+        "toml": 'a = [0.5, 0.5, 0.5, 0.5]\n"c.png" = [0, 0, 9000, 4]\n',
+    }
+    table = tmp_path / f"places.{form}"
+    table.write_text(text[form])
+    run(options(folder, out=tmp_path / "out", boxes=table, grow=0), Silent())
+    found = facts(tmp_path / "out")
+    assert found["a.png"]["around"] == [150, 100, 300, 200]
+    assert "c.png" not in found
+    record = Record(tmp_path / "out")
+    record.read()
+    assert "beyond the picture" in record.rows["c.png"].skipped
 
 
 @pytest.mark.parametrize(
@@ -111,15 +130,55 @@ def test_places_from_a_table_and_from_the_command(folder: Path, tmp_path: Path) 
     [
         ("b.png,1,2,3,4\n", r"line 1: there is no picture 'b.png'"),
         ("a.png,1,2,3\n", "line 1: has 4 columns"),
-        ("a.png,1,2,3,4\na.png,1,2,x,4\n", "line 2: '1,2,x,4' is no place"),
-        ("a.png,1,2,0,4\n", "lies outside"),
+        ("a.png,1,2,3,4\na.png,1,2,x,4\n", "line 2: '1, 2, x, 4' is no box"),
+        ("a.png,1,2,0,4\n", "holds no pixel"),
     ],
 )
 def test_wrong_lines_of_a_table_are_named(tmp_path: Path, text: str, said: str) -> None:
     """Row B7: before any picture is touched."""
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=said):
-        read_boxes(tmp_path / "t.csv", ["a.png"])
+        boxes.read(tmp_path / "t.csv", ["a.png"])
+
+
+def test_hidden_colors_stay_hidden(tmp_path: Path) -> None:
+    """Rows B7, F23: pink stored under transparency neither fills the hole nor tints its rim."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture = np.zeros((80, 90, 4), np.uint8)
+    picture[...] = (255, 0, 255, 0)
+    picture[:, 30:] = (20, 160, 40, 255)
+    picture[30:50, 26:44] = (0, 0, 0, 255)  # writing, half on the figure and half beside it
+    Image.fromarray(picture).save(folder / "a.png")
+    for method in ("telea", "ns"):
+        out = tmp_path / method
+        chosen = options(folder, out=out, box=("26,30,18,20",), grow=6, method=method)
+        run(chosen, Silent())
+        after = np.asarray(Image.open(out / "a.png")).astype(int)
+        seen = after[..., 3] > 0
+        off = np.abs(after[..., :3] - (20, 160, 40))[seen]
+        assert off.max() <= 12
+        far = np.ones((80, 90), bool)
+        far[24:56, 20:50] = False
+        np.testing.assert_array_equal(after[far], picture[far])
+
+
+def test_writing_is_looked_for_in_what_is_seen(tmp_path: Path) -> None:
+    """Rows B7, F23: letters stored under transparency are nobody's; those on it are found."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    hidden = Image.new("RGBA", (400, 300), (255, 255, 255, 0))
+    font = ImageFont.load_default(18)
+    ImageDraw.Draw(hidden).text((250, 272), "(c) nobody", fill=(0, 0, 0, 0), font=font)
+    hidden.save(folder / "hidden.png")
+    signed = Image.new("RGBA", (400, 300), (0, 0, 0, 0))
+    ImageDraw.Draw(signed).text((250, 272), "(c) nobody", fill=(0, 0, 0, 255), font=font)
+    signed.save(folder / "signed.png")
+    run(options(folder, out=tmp_path / "out", detect="corner-text"), Silent())
+    found = facts(tmp_path / "out")
+    assert found["hidden.png"] == {"erased": 0}
+    assert found["signed.png"]["erased"] > 0
+    assert (np.asarray(Image.open(tmp_path / "out/signed.png"))[..., 3] == 0).all()
 
 
 def test_wrong_masks_are_named(folder: Path, tmp_path: Path) -> None:
@@ -223,7 +282,7 @@ def test_detected_writing_is_erased(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({}, "nothing says what to erase"),
-        ({"box": ("1,2,3",)}, "is no place"),
+        ({"box": ("1,2,3",)}, "is no box"),
         ({"box": ("1,2,3,4",), "method": "lama"}, "needs its network"),
         ({"box": ("1,2,3,4",), "model": "a.pt"}, "no effect"),
         ({"box": ("1,2,3,4",), "grow": 2, "feather": 3}, "shine through"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ def astronauts() -> list[tuple[np.ndarray, tuple[float, float]]]:
     data = pytest.importorskip("skimage.data")
     picture = data.astronaut()
     x, y = ASTRONAUT
+    found: list[tuple[np.ndarray, tuple[float, float]]]
     found = [(picture, (x, y)), (picture[:, ::-1], (512 - x, y))]
     for left, top, right, bottom in ((100, 20, 350, 300), (150, 40, 300, 220), (0, 0, 400, 400)):
         found.append((picture[top:bottom, left:right], (x - left, y - top)))
@@ -178,6 +180,22 @@ def test_a_network_gets_the_picture_in_the_middle_of_a_square() -> None:
     assert values[0, :, 4, 0] == pytest.approx([114 / 255] * 3)
     _, scale, place = _yolo.on_square(picture, 20, (0, 0, 0), grow=2)
     assert (scale, place) == (0.5, (10, 15))
+
+
+def test_a_long_strip_costs_no_square_of_its_length() -> None:
+    """Rows B3, F24: 800 x 16000 on a square twice as long was 3 GB; places stay where they are."""
+    strip = np.zeros((16000, 800, 3), np.uint8)
+    strip[8000:9000, 200:600] = 255
+    tracemalloc.start()
+    values, scale, (left, top) = _yolo.on_square(strip, 640, (0, 0, 0), grow=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300e6
+    rows, columns = np.nonzero(values[0, 0] > 0.5)
+    assert columns.min() / scale - left == pytest.approx(200, abs=60)
+    assert (columns.max() + 1) / scale - left == pytest.approx(600, abs=60)
+    assert rows.min() / scale - top == pytest.approx(8000, abs=60)
+    assert (rows.max() + 1) / scale - top == pytest.approx(9000, abs=60)
 
 
 @pytest.mark.parametrize(

@@ -120,11 +120,13 @@ def test_lama_as_torch_script_gets_padded_sides(tmp_path: Path, height: int, wid
     assert np.abs(filled.astype(int) - rgb).max() <= 1
 
 
-def lama_onnx(path: Path, *, side: int | str, channels: int, scale: float) -> Path:
-    """Writes an ONNX network of a known export: grey where the mask is, the picture elsewhere."""
+def lama_onnx(
+    path: Path, *, side: int | str, channels: int, scale: float, ink: float = 0.5
+) -> Path:
+    """Writes an ONNX network of a known export: ``ink`` where the mask is, else the picture."""
     half, one = (
         numpy_helper.from_array(np.array(v, np.float32), n)
-        for v, n in ((0.5, "half"), (1.0, "one"))
+        for v, n in ((ink, "half"), (1.0, "one"))
     )
     factor = numpy_helper.from_array(np.array(scale, np.float32), "scale")
     shape = [1, 3, side, side]
@@ -164,9 +166,35 @@ def test_lama_as_onnx(tmp_path: Path, side: int | str, channels: int, scale: flo
     rgb = np.full((75, 130, 3), 30, np.uint8)
     hole = np.zeros((75, 130), bool)
     hole[20:50, 30:70] = True
-    filled = inpaint.fill(rgb, hole, inpaint.opened("lama", file))
+    filler = inpaint.opened("lama", file)
+    assert (inpaint.device(filler), inpaint.device(inpaint.opened("ns"))) == ("cpu", None)
+    filled = inpaint.fill(rgb, hole, filler)
     assert np.abs(filled[25:45, 35:65].astype(int) - 128).max() <= 1
     np.testing.assert_array_equal(filled[~hole], rgb[~hole])
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0])
+@pytest.mark.parametrize("side", [512, "n"])
+def test_dark_pictures_stay_dark(tmp_path: Path, side: int | str, scale: float) -> None:
+    """Row B7: 0..1 and 0..255 are told apart once, not by how bright a window happens to be."""
+    file = lama_onnx(tmp_path / "lama.onnx", side=side, channels=3, scale=scale, ink=1 / 255)
+    rgb = np.full((75, 130, 3), 1, np.uint8)
+    rgb[:5] = 2
+    hole = np.zeros((75, 130), bool)
+    hole[20:50, 30:70] = True
+    filled = inpaint.fill(rgb, hole, inpaint.opened("lama", file))
+    assert filled.max() <= 2
+
+
+def test_a_network_that_fails_is_said_before_the_work(tmp_path: Path) -> None:
+    """Row B7, F19: it takes a picture and a mask, but of another size."""
+    file = lama_onnx(tmp_path / "lama.onnx", side="n", channels=3, scale=1.0)
+    model = onnx.load(str(file))
+    shape = model.graph.input[1].type.tensor_type.shape.dim
+    shape[3].dim_value = 7
+    onnx.save(model, str(file))
+    with pytest.raises(UserError, match="is no LaMa"):
+        inpaint.opened("lama", file)
 
 
 def test_files_that_are_no_lama_are_said_in_one_line(tmp_path: Path) -> None:

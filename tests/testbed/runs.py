@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent, read_events
 from renma.train import task
 

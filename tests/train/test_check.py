@@ -14,7 +14,7 @@ from PIL import Image
 
 from renma.cli.app import main
 from renma.config import load_run
-from renma.config.tasks import InitOptions, TrainOptions
+from renma.config.run_tasks import InitOptions, TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.data.latent_key import all_wanted

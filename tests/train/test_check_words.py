@@ -85,7 +85,7 @@ def test_one_picture_is_no_pictures(project: Path):
 
 @pytest.mark.parametrize("sample", ["character", "style"])
 def test_what_init_makes_gets_no_warning(tmp_path: Path, sample: str):
-    from renma.config.tasks import InitOptions
+    from renma.config.run_tasks import InitOptions
     from renma.core.events import Silent
     from renma.use import init
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from renma.config import load_run
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.train import contents, task

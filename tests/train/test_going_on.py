@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from renma.cli import main
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.formats import safetensors

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from renma.config.model import ModelConfig
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.engine.model import load_family

@@ -38,7 +38,7 @@ def test_epochs_decide_the_steps(project: Path):
 
 
 def test_plan_says_what_training_then_does(project: Path):
-    from renma.config.tasks import TrainOptions
+    from renma.config.run_tasks import TrainOptions
     from renma.core.events import Silent, read_events
     from renma.train import task
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from renma.config import precision
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.config.train import TrainConfig
 from renma.core.events import Silent, read_events
 from renma.formats import safetensors

@@ -14,7 +14,7 @@ from PIL import Image
 
 from renma.config.adapter import Lora
 from renma.config.prompts import Prompt
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.engine.network import Network
 from renma.engine.sample import Shot, draw

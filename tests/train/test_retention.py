@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent, read_events
 from renma.formats import state
 from renma.train import retention, task

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from renma.config.model import ModelConfig
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent
 from renma.engine.model import load_family
 from renma.engine.network import Network

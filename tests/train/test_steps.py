@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.train import task

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from renma.config import load_run
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
 from renma.formats import safetensors

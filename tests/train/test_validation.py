@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent, read_events
 from renma.engine.latents import Entry
 from renma.formats import safetensors

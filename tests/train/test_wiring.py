@@ -12,7 +12,7 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent, read_events
 from renma.families import _twins
 from renma.formats import safetensors

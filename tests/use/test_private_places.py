@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from renma.config import Run, dump
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent
 from renma.formats import safetensors
 from renma.train import task

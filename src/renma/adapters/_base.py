@@ -23,7 +23,8 @@ from renma.config.adapter import scale
 from renma.core import keyed
 
 Strength = float | Tensor
-"""How strongly an adapter acts: one number, or one number for each row of the batch."""
+"""How strongly an adapter acts: one number, one for each row of the batch, or one for each place of
+each row: a (batch, height, width) map, for layers whose output has places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +282,29 @@ def bias_of(layer: nn.Module) -> Tensor | None:
 
 
 def rows(strength: Tensor, like: Tensor) -> Tensor:
-    """Returns (batch,) strengths shaped and typed to multiply a (batch, ...) tensor."""
-    return strength.to(like).reshape(-1, *[1] * (like.dim() - 1))
+    """Returns strengths shaped and typed to multiply a (batch, ...) tensor.
+
+    Args:
+        strength: (batch,), or a map (batch, height, width) that is made as small as the tensor.
+        like: the tensor: any for (batch,); of a picture's places for a map: (batch, channels, h,
+            w), or (batch, h * w, channels).
+
+    Raises:
+        ValueError: the tensor has other places than the map.
+    """
+    if strength.dim() == 1:
+        return strength.to(like).reshape(-1, *[1] * (like.dim() - 1))
+    if like.dim() == 4:
+        return functional.adaptive_avg_pool2d(strength[:, None], _pair(tuple(like.shape[2:]))).to(
+            like
+        )
+    height, width = strength.shape[1:]
+    while height * width > like.shape[1]:  # each level of a U-Net has half the side, rounded up
+        height, width = (height + 1) // 2, (width + 1) // 2
+    if like.dim() != 3 or height * width != like.shape[1]:
+        raise ValueError(f"a map {tuple(strength.shape)} does not fit {tuple(like.shape)}")
+    small = functional.adaptive_avg_pool2d(strength[:, None], (height, width))
+    return small.flatten(2).transpose(1, 2).to(like)
 
 
 def uniform(shape: tuple[int, int], fan_in: int, generator: torch.Generator) -> Tensor:

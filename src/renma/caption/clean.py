@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from renma.caption.metadata import finish, load
+from renma.caption.metadata import Rows, finish, held, load
 from renma.config.caption.metadata import CleanOptions
 from renma.core.events import Report
 from renma.data.captions import tags as split
@@ -37,9 +37,17 @@ def run(options: CleanOptions, report: Report) -> None:
     Raises:
         UserError: the file is no metadata, or the new one cannot be written.
     """
+
+    def again(rows: Rows) -> dict[str, dict[str, Any]]:
+        return {name: clean(row, options) for name, row in rows.items()}
+
+    was = held(options.file)
     before = load(options.file, report)
-    after = {name: clean(row, options) for name, row in before.items()}
-    finish(before, after, options.out, report, diff=options.diff, dry_run=options.dry_run)
+    finish(
+        "clean", before, again(before), options.out, report,
+        diff=options.diff, dry_run=options.dry_run,
+        was=was, again=again if options.out == options.file else None,
+    )  # fmt: skip
 
 
 def clean(row: Mapping[str, Any], options: CleanOptions) -> dict[str, Any]:

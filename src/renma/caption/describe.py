@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from renma.caption.captioners._base import Captioner, Manner, folder_digest, way_of
-from renma.caption.deliver import Delivery
+from renma.caption.deliver import Delivery, idle_options
 from renma.caption.looking import (
     Parcel,
     Picture,
@@ -21,6 +21,7 @@ from renma.caption.looking import (
     Spreading,
     look,
     pictures_of,
+    stoppable,
     tell,
     unseen,
 )
@@ -99,6 +100,7 @@ def run(options: DescribeOptions, report: Report) -> None:
 
     Raises:
         UserError: no pictures, no such model, or captions that cannot be read or written.
+        Interrupted: Ctrl-C while the model looks; what it said so far is kept.
     """
     way_of(options.model)
     for text in without_effect(options):
@@ -106,7 +108,7 @@ def run(options: DescribeOptions, report: Report) -> None:
     delivery = Delivery(options, "caption", report)
     if not delivery.pictures:
         return
-    pictures = pictures_of(delivery.pictures)
+    pictures = pictures_of(delivery.pictures, report)
     manner = Manner(
         prompt=options.prompt,
         beams=options.num_beams if options.method == "beams" else 0,
@@ -117,7 +119,8 @@ def run(options: DescribeOptions, report: Report) -> None:
     )
     base = digest([VERSION, folder_digest(options.model), options.precision, *astuple(manner)])
     told = Told(base)
-    refused = _look(options, pictures, manner, base, report)
+    with stoppable("captions"):
+        refused = _look(options, pictures, manner, base, report)
     said = {
         picture.path: (told.get(picture.digest),)
         for picture in pictures
@@ -129,11 +132,12 @@ def run(options: DescribeOptions, report: Report) -> None:
 def without_effect(options: DescribeOptions) -> list[str]:
     """Returns a line for every option that the chosen method does not look at."""
     unused = ("top_p", "seed") if options.method == "beams" else ("num_beams",)
-    return [
+    lines = [
         f"--{name.replace('_', '-')} has no effect with --method {options.method}"
         for name in unused
         if name in options.model_fields_set
     ]
+    return [*idle_options(options), *lines]
 
 
 def _look(
@@ -143,7 +147,9 @@ def _look(
     new = unseen(pictures, Told(base).known)
     refused: dict[str, str] = {}
     if new:
-        workers = how.count(len(new), accelerator=options.device == "cuda")
+        workers = how.count(
+            len(new), accelerator=options.device == "cuda", size=_size(options.model)
+        )
         stage = Describing(
             options.model,
             base,
@@ -156,3 +162,8 @@ def _look(
         refused = look(stage, new, how, workers, report)
     tell(options.model.resolve().name, pictures, new, refused, report)
     return refused
+
+
+def _size(folder: Path) -> int:
+    """Returns the bytes of a model's folder."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

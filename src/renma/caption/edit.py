@@ -59,7 +59,12 @@ def run(options: EditOptions, report: Report) -> None:
         changed = {**whole, **changed}
     elif options.utf8:
         report.event("warned", text="--utf8 has no effect: metadata is always written as UTF-8")
-    texts.save("edit", changed, options, report)
+
+    def again(now: Parts) -> Parts | None:
+        fits = now and wanted.fits(tags_of(now, options.separator))
+        return edited([now], recipe, [e.parts for e in texts.entries], tokens)[0] if fits else None
+
+    texts.save("edit", changed, options, report, again)
 
 
 def fitting(

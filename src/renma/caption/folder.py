@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from renma.core.errors import UserError
 from renma.core.text_file import JAPANESE, decode
 from renma.data.caption_file import CaptionFiles
+from renma.data.folders import folders
 from renma.data.notes import Notes, shown
 from renma.data.pictures import ENDINGS
 from renma.data.reading import listing, picture_names
@@ -37,14 +37,14 @@ def read_folder(
 ) -> list[Captioned]:
     """Returns the pictures of a folder with their captions, folder by folder, by name.
 
-    Hidden folders are passed over, and a folder is entered once however many links lead to it.
+    Hidden folders are passed over, and links to folders are not followed.
     Pictures of one stem share a caption file: both are returned.
 
     Args:
         folder: the folder.
         extension: ending of caption files.
         recursive: take the folders inside it too.
-        notes: told what is odd: encodings, shared captions, captions without a picture.
+        notes: told what is odd: encodings, shared captions, captions without a picture, links.
 
     Raises:
         UserError: no such folder, no picture in it, or a caption that is no text.
@@ -54,7 +54,7 @@ def read_folder(
     extension = dotted(extension)
     told = notes or Notes()
     found: list[Captioned] = []
-    for inner in folders(folder, recursive):
+    for inner in folders(folder, recursive, told):
         found += _of_one(inner, extension, told)
     if not found:
         endings = ", ".join(sorted(ENDINGS))
@@ -67,29 +67,6 @@ def read_folder(
 def dotted(extension: str) -> str:
     """Returns an ending with its dot."""
     return extension if extension.startswith(".") else f".{extension}"
-
-
-def folders(folder: Path, recursive: bool = True) -> Iterator[Path]:
-    """Yields a folder and, if wanted, those inside it that are not hidden, each once.
-
-    Raises:
-        UserError: one of them cannot be read.
-    """
-    return _inner(folder, set()) if recursive else iter((folder,))
-
-
-def _inner(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    try:
-        facts = folder.stat()
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=shown(folder)) from None
-    identity = (facts.st_dev, facts.st_ino)  # a link may lead back to a folder above
-    if identity not in seen:
-        seen.add(identity)
-        yield folder
-        for name in names:
-            yield from _inner(folder / name, seen)
 
 
 def _of_one(folder: Path, extension: str, notes: Notes) -> Iterable[Captioned]:

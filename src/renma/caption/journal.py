@@ -14,27 +14,49 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from renma.caption import journal_places
 from renma.caption.difference import show_bytes
-from renma.caption.journal_file import PLACE, Change, Record, changes_of, history, record
+from renma.caption.journal_file import PLACE, Change, Record, changes_of, history, record, touches
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import sweep
-from renma.data.notes import shown
+from renma.data.notes import Notes, shown
 
 _NAMED = 5
 _A_MINUTE = 60
 
 
+def _as_it_is(held: bytes | None) -> bytes | None:
+    return held
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of a file that was worked out from what it held some time ago.
+
+    Attributes:
+        was: what it held then; None where there was no file.
+        text: what it is to hold; bytes are written as they are, None removes it.
+        again: asked where it holds something else by now: given that, returns what it is to hold.
+            The same means: leave it (default).
+    """
+
+    was: bytes | None
+    text: str | bytes | None
+    again: Callable[[bytes | None], bytes | None] = _as_it_is
+
+
 def write(
     folder: Path,
     verb: str,
-    changes: Mapping[Path, str | None],
+    changes: Mapping[Path, str | Edit | None],
     report: Report,
     *,
     diff: bool,
@@ -45,7 +67,8 @@ def write(
     Args:
         folder: holds all the files; its journal is used.
         verb: name of the edit, in small letters.
-        changes: file to its new text; None removes the file.
+        changes: file to its new text; None removes the file. What others write meanwhile is kept
+            where an :class:`Edit` says what the text was made of; such files are named.
         report: told each change, if wanted, and the count.
         diff: show each change.
         dry_run: write nothing.
@@ -57,12 +80,12 @@ def write(
         UserError: a file cannot be read or written, or another process edits this folder.
     """
     if dry_run:
-        found = _differing(changes)
+        found = _differing(changes, report)
         _show(folder, found, report, diff=diff)
         report.line(f"{_files(len(found))} would change; nothing is written")
         return len(found)
     with _alone(folder):
-        found = _differing(changes)
+        found = _differing(changes, report)
         _show(folder, found, report, diff=diff)
         if found:
             record(folder, verb, found)
@@ -81,7 +104,15 @@ def _show(folder: Path, found: Sequence[Change], report: Report, *, diff: bool) 
         show_bytes(name, change.old, change.new, report)
 
 
-def undo(folder: Path, report: Report, steps: int = 1, *, force: bool = False) -> int:
+def undo(
+    folder: Path,
+    report: Report,
+    steps: int = 1,
+    *,
+    force: bool = False,
+    file: Path | None = None,
+    endings: Iterable[str] = (),
+) -> int:
     """Takes the last edits of a folder's captions back, byte for byte.
 
     Args:
@@ -89,6 +120,8 @@ def undo(folder: Path, report: Report, steps: int = 1, *, force: bool = False) -
         report: told what is undone.
         steps: how many edits.
         force: also restore files that somebody else changed since; what they hold is lost.
+        file: metadata in the folder: only edits of it count.
+        endings: of caption files, besides the usual ones.
 
     Returns:
         How many files were restored.
@@ -99,52 +132,74 @@ def undo(folder: Path, report: Report, steps: int = 1, *, force: bool = False) -
     """
     _needs_journal(folder)
     with _alone(folder):
-        done = [past for past in history(folder) if not past.undone]
+        done = [past for past in history(folder) if not past.undone and touches(past, file)]
         if len(done) < steps:
             raise UserError(
                 f"{_edits(len(done))} can be undone, {steps} asked for" if done
                 else "no edit of its captions can be undone",
-                where=shown(folder),
+                where=shown(file or folder),
+                remedy="" if done or file else journal_places.remedy(folder),
             )  # fmt: skip
-        return _turn(folder, done[::-1][:steps], report, back=True, force=force)
+        return _turn(folder, done[::-1][:steps], report, back=True, force=force, endings=endings)
 
 
-def redo(folder: Path, report: Report, steps: int = 1, *, force: bool = False) -> int:
+def redo(
+    folder: Path,
+    report: Report,
+    steps: int = 1,
+    *,
+    force: bool = False,
+    file: Path | None = None,
+    endings: Iterable[str] = (),
+) -> int:
     """Does again what was undone last; as :func:`undo`, the other way round.
 
     Edits that were undone before a newer edit was made stay undone.
     """
     _needs_journal(folder)
     with _alone(folder):
-        records = history(folder)
+        records = [past for past in history(folder) if touches(past, file)]
         last = max((past.number for past in records if not past.undone), default=0)
         waiting = [past for past in records if past.undone and past.number > last]
         if len(waiting) < steps:
             raise UserError(
                 f"{_edits(len(waiting))} can be done again, {steps} asked for" if waiting
                 else "no edit of its captions was undone last",
-                where=shown(folder),
+                where=shown(file or folder),
             )  # fmt: skip
-        return _turn(folder, waiting[:steps], report, back=False, force=force)
+        return _turn(folder, waiting[:steps], report, back=False, force=force, endings=endings)
 
 
 def _needs_journal(folder: Path) -> None:
     """Refuses a folder that was never edited, before a journal's place is made in it."""
     if not (folder / PLACE).is_dir():
-        raise UserError("its captions were never edited by renma", where=shown(folder))
+        near = journal_places.remedy(folder) if folder.is_dir() else ""
+        what = "was not edited as a whole" if near else "its captions were never edited by renma"
+        raise UserError(what, where=shown(folder), remedy=near)
 
 
-def _differing(changes: Mapping[Path, str | None]) -> list[Change]:
-    found = []
-    for path, text in changes.items():
+def _differing(changes: Mapping[Path, str | Edit | None], report: Report) -> list[Change]:
+    found, notes = [], Notes()
+    for path, wanted in changes.items():
         old = _held(path)
-        try:
-            new = None if text is None else text.encode()
-        except UnicodeEncodeError as error:  # JSON can write what no text file can
-            raise UserError(f"gets what is no text: {error.reason}", where=shown(path)) from None
+        if isinstance(wanted, Edit) and wanted.was != old:
+            new = wanted.again(old)
+            done = "left as they are" if new == old else "what they say now is worked on"
+            notes.add(f"written meanwhile by somebody else, {done}", path)
+        else:
+            new = _encoded(wanted.text if isinstance(wanted, Edit) else wanted, path)
         if old != new:
             found.append(Change(path, old, new))
+    for line in notes.lines():
+        report.event("warned", text=line)
     return found
+
+
+def _encoded(text: str | bytes | None, path: Path) -> bytes | None:
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError as error:  # JSON can write what no text file can
+        raise UserError(f"gets what is no text: {error.reason}", where=shown(path)) from None
 
 
 def _held(path: Path) -> bytes | None:
@@ -185,18 +240,25 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _turn(
-    folder: Path, records: Sequence[Record], report: Report, *, back: bool, force: bool
+    folder: Path,
+    records: Sequence[Record],
+    report: Report,
+    *,
+    back: bool,
+    force: bool,
+    endings: Iterable[str],
 ) -> int:
     """Brings files to what they held before (or after) some edits, one edit after the other.
 
     Each edit is finished, its journal renamed, before the next begins, so that a kill leaves a
     state from which the same call goes on.
     """
+    edits = [(past, [*changes_of(folder, past, endings)]) for past in records]
     if not force:
-        _refuse_strangers(folder, records, back=back)
+        _refuse_strangers(folder, [change for _, made in edits for change in made], back=back)
     total = 0
-    for past in records:
-        wanted = [(c.path, c.old if back else c.new) for c in changes_of(folder, past)]
+    for past, made in edits:
+        wanted = [(change.path, change.old if back else change.new) for change in made]
         due = [(path, data) for path, data in wanted if _held(path) != data]
         _put_all(folder, due, report)
         ending = ".undone.jsonl" if back else ".jsonl"
@@ -207,22 +269,28 @@ def _turn(
     return total
 
 
-def _refuse_strangers(folder: Path, records: Sequence[Record], *, back: bool) -> None:
+def _refuse_strangers(folder: Path, made: Sequence[Change], *, back: bool) -> None:
     """Makes sure that no file was changed since by anybody but these edits.
 
     Raises:
         UserError: some were; five are named.
     """
     states: dict[Path, bytes | None] = {}
-    strangers: dict[str, None] = {}
-    for past in records:
-        for change in changes_of(folder, past):
-            state = states[change.path] if change.path in states else _held(change.path)
-            if state not in (change.old, change.new):
-                strangers[shown(change.path.relative_to(folder).as_posix())] = None
-            states[change.path] = change.old if back else change.new
+    strangers: dict[Path, None] = {}
+    for change in made:
+        state = states[change.path] if change.path in states else _held(change.path)
+        if state not in (change.old, change.new):
+            strangers[change.path] = None
+        states[change.path] = change.old if back else change.new
+    if others := journal_places.that_wrote({path: _held(path) for path in strangers}, folder):
+        raise UserError(
+            f"changed since by edits of {', '.join(map(shown, others))}",
+            where=shown(folder),
+            remedy=f"Undo those first: `renma caption undo {shown(others[0])}`; or --force "
+            "restores the files, what they hold is lost.",
+        )
     if strangers:
-        names = list(strangers)
+        names = [shown(path.relative_to(folder).as_posix()) for path in strangers]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise UserError(
             f"changed since by somebody else: {', '.join(names[:_NAMED])}{more}",

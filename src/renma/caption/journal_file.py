@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from renma.core import json_file
 from renma.core.errors import UserError
@@ -23,6 +23,8 @@ from renma.data.notes import shown
 
 PLACE = Path(".renma") / "captions"
 """Where journals lie in a folder."""
+ENDINGS = (".txt", ".caption", ".tags", ".json", ".jsonl")
+"""What undo writes without being told; a folder of pictures may come with a forged journal."""
 _KIND = "renma captions"
 _NAME = re.compile(r"(\d{4,})-([a-z_-]+)(\.undone)?\.jsonl")
 
@@ -73,22 +75,39 @@ def history(folder: Path) -> list[Record]:
     found = []
     for file in sorted(place.iterdir()) if place.is_dir() else ():
         if match := _NAME.fullmatch(file.name):
-            with file.open(encoding="utf-8") as lines:
+            with _opened(file) as lines:
                 head = _row(lines.readline(), file)
-            if head.get("kind") != _KIND:
+            if head.get("kind") != _KIND or not isinstance(head.get("files", 0), int):
                 raise _damaged(file)
             time, files = str(head.get("time")), int(head.get("files", 0))
             found.append(Record(file, int(match[1]), match[2], bool(match[3]), time, files))
     return sorted(found, key=lambda record: record.number)
 
 
-def changes_of(folder: Path, record: Record) -> Iterator[Change]:
+def touches(record: Record, file: Path | None) -> bool:
+    """Says whether an edit is one of this file alone; every edit is, if no file is asked for."""
+    if file is None:
+        return True
+    with _opened(record.file) as lines:
+        next(lines)
+        return {str(_row(line, record.file).get("file")) for line in lines} == {file.name}
+
+
+def changes_of(folder: Path, record: Record, endings: Iterable[str] = ()) -> Iterator[Change]:
     """Yields what an edit did to each file.
 
+    Args:
+        folder: the folder that was edited.
+        record: the edit.
+        endings: of caption files, besides the usual ones.
+
     Raises:
-        UserError: the journal is damaged, or names a file outside of the folder.
+        UserError: the journal is damaged, or names a file outside of the folder, be it through a
+            link, or one that is neither caption nor metadata.
     """
-    with record.file.open(encoding="utf-8") as lines:
+    top, inside = folder.resolve(), dict[Path, bool]()
+    known = {*ENDINGS, *(ending.lower() for ending in endings)}
+    with _opened(record.file) as lines:
         next(lines)
         for line in lines:
             row = _row(line, record.file)
@@ -96,8 +115,15 @@ def changes_of(folder: Path, record: Record) -> Iterator[Change]:
             plain = PurePosixPath(name) if isinstance(name, str) else PurePosixPath("/")
             if plain.is_absolute() or ".." in plain.parts or Path(plain).drive:
                 raise _damaged(record.file)  # it came with somebody's pictures and means harm
+            path = folder / plain
+            if path.parent not in inside:
+                inside[path.parent] = path.parent.resolve().is_relative_to(top)
+            if not inside[path.parent]:
+                raise _damaged(record.file)
+            if path.suffix.lower() not in known:
+                raise _no_caption(path, record.file)
             old, new = (_bytes(row, key, record.file) for key in ("old", "new"))
-            yield Change(folder / plain, old, new)
+            yield Change(path, old, new)
 
 
 def record(folder: Path, verb: str, found: Sequence[Change]) -> None:
@@ -113,6 +139,11 @@ def record(folder: Path, verb: str, found: Sequence[Change]) -> None:
     # names may hold bytes that are no text: as ASCII, every one of them comes back
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_text(folder / PLACE / f"{number:04}-{verb}.jsonl", text)
+
+
+def _opened(file: Path) -> IO[str]:
+    """Opens a journal; what is no text in it is told as damage by the parser."""
+    return file.open(encoding="utf-8", errors="replace")
 
 
 def _said(key: str, data: bytes | None) -> dict[str, str | None]:
@@ -142,3 +173,13 @@ def _row(line: str, file: Path) -> dict[str, Any]:
 
 def _damaged(file: Path) -> UserError:
     return UserError("is no journal of captions", where=shown(file), remedy="Remove it.")
+
+
+def _no_caption(path: Path, file: Path) -> UserError:
+    known = ", ".join(ENDINGS)
+    own = f"Give --extension {path.suffix} if your captions end so; else " if path.suffix else ""
+    return UserError(
+        f"names {shown(path.name)}, which ends neither as captions nor as metadata do ({known})",
+        where=shown(file),
+        remedy=f"{own}remove the journal." if own else "Remove the journal.",
+    )

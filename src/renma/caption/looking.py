@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from renma.core.errors import UserError
+from renma.core.errors import INTERRUPTED, Interrupted
 from renma.core.events import Report
 from renma.core.store import file_hash
-from renma.data.notes import Notes, shown
+from renma.data.notes import Notes
 from renma.engine.executors import Stage, cores, spread
+
+_SMALL = 100_000_000
+"""Bytes of a model that every worker may hold on its own without being asked to."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Spreading:
 
     Args:
         executor: serial, processes or ray.
-        workers: how many, or None for one a core.
+        workers: how many, or None for one a core, if the model is small.
         batch: pictures the model gets at a time.
         max_pixels: pictures with more are refused.
     """
@@ -42,11 +46,15 @@ class Spreading:
     batch: int = 8
     max_pixels: int = 64_000_000
 
-    def count(self, pictures: int, *, accelerator: bool) -> int:
-        """Returns how many workers there are: one for an accelerator, they would only share it."""
+    def count(self, pictures: int, *, accelerator: bool, size: int) -> int:
+        """Returns how many workers there are.
+
+        One for an accelerator, they would only share it; and one, with threads on all cores, for a
+        model of so many bytes (``size``) that a copy for each core would fill the memory.
+        """
         if self.executor == "serial":
             return 1
-        most = self.workers or (1 if accelerator else cores())
+        most = self.workers or (1 if accelerator or size > _SMALL else cores())
         return max(1, min(most, -(-pictures // self.batch)))
 
 
@@ -55,13 +63,31 @@ Refused = tuple[str, str]
 """Digest and reason of a picture that cannot be read."""
 
 
-def pictures_of(paths: Iterable[Path]) -> list[Picture]:
-    """Returns pictures with the hashes of their bytes.
+def pictures_of(paths: Iterable[Path], report: Report) -> list[Picture]:
+    """Returns pictures with the hashes of their bytes; those that cannot be read are named."""
+    found, notes = [], Notes()
+    for path in paths:
+        try:
+            found.append(Picture(path, file_hash(path)))
+        except OSError as error:  # forbidden, or gone since the folder was listed
+            notes.add(f"skipped: cannot be read ({error.strerror})", path)
+    for line in notes.lines():
+        report.event("warned", text=line)
+    return found
+
+
+@contextmanager
+def stoppable(what: str) -> Iterator[None]:
+    """Says on Ctrl-C what is kept.
 
     Raises:
-        UserError: one cannot be read.
+        Interrupted: it was pressed.
     """
-    return [Picture(path, _hash(path)) for path in paths]
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = f"stopped; {what} so far are kept, the same command goes on"
+        raise Interrupted(INTERRUPTED, text) from None
 
 
 def unseen(pictures: Iterable[Picture], known: Callable[[str], bool]) -> list[Picture]:
@@ -109,10 +135,3 @@ def tell(
             notes.add(f"skipped: {refused[picture.digest]}", picture.path)
     for line in notes.lines():
         report.event("warned", text=line)
-
-
-def _hash(path: Path) -> str:
-    try:
-        return file_hash(path)
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=shown(path)) from None

@@ -6,15 +6,17 @@ loader and ours find the picture; names without one that are there already are k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
-from renma.caption.metadata import finish, load
+from renma.caption.metadata import Rows, finish, held, load
+from renma.caption.tags import parse
 from renma.config.caption.metadata import MergeOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.data.caption_file import CaptionFiles, caption_lines, decoded
+from renma.data.folders import folders
 from renma.data.notes import Notes
 from renma.data.reading import listing, picture_names
 
@@ -32,13 +34,21 @@ def run(options: MergeOptions, report: Report) -> None:
     start = options.into or options.out
     if options.into and not options.into.exists():
         raise UserError("there is no such file", where=options.into)
+    was = held(options.out)
     before = load(start, report) if start.exists() else {}
     notes = Notes()
     found = read_texts(options, notes)
     for line in notes.lines():
         report.event("warned", text=line)
     after = merge(before, found)
-    finish(before, after, options.out, report, diff=options.diff, dry_run=options.dry_run)
+
+    def again(now: Rows) -> Rows:
+        return merge(now, found)
+
+    finish(
+        "merge", before, after, options.out, report, diff=options.diff, dry_run=options.dry_run,
+        was=was, again=again if start == options.out else None,
+    )  # fmt: skip
 
 
 def merge(before: Mapping[str, Mapping[str, Any]], found: Texts) -> dict[str, dict[str, Any]]:
@@ -47,13 +57,15 @@ def merge(before: Mapping[str, Mapping[str, Any]], found: Texts) -> dict[str, di
     Args:
         before: name to row.
         found: path of a picture to its ``caption`` and ``tags``. A row named by the path without
-            its ending is the same picture's.
+            its ending is the same picture's, and what is a list in it stays one.
     """
     merged = {name: dict(row) for name, row in before.items()}
     for name, texts in found.items():
         bare = str(PurePosixPath(name).with_suffix(""))
         key = next((known for known in (name, bare) if known in merged), name)
-        merged.setdefault(key, {}).update(texts)
+        row = merged.setdefault(key, {})
+        for kind, text in texts.items():
+            row[kind] = _listed(kind, text) if isinstance(row.get(kind), list) else text
     return merged
 
 
@@ -65,7 +77,7 @@ def read_texts(options: MergeOptions, notes: Notes) -> dict[str, dict[str, str]]
     """
     pictures = 0
     found: dict[str, dict[str, str]] = {}
-    for folder in _folders(options.folder, options.recursive):
+    for folder in folders(options.folder, options.recursive, notes):
         files, _ = listing(folder)
         names = picture_names(files)
         pictures += len(names)
@@ -98,9 +110,9 @@ def read_texts(options: MergeOptions, notes: Notes) -> dict[str, dict[str, str]]
     return found
 
 
-def _folders(folder: Path, recursive: bool) -> Iterable[Path]:
-    inner = sorted(p for p in folder.rglob("*") if p.is_dir()) if recursive else []
-    return [folder, *(p for p in inner if not any(n.startswith(".") for n in p.parts))]
+def _listed(key: str, text: str) -> list[str]:
+    """Returns a text as the list that metadata may hold instead."""
+    return text.splitlines() if key == "caption" else list(parse(text))
 
 
 def _joined(key: str, lines: list[str]) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from renma.caption import journal
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.core.store import write_text
 from renma.data.metadata_file import read_metadata
-from renma.data.notes import Notes
+from renma.data.notes import Notes, shown
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -27,6 +27,29 @@ def load(file: Path, report: Report) -> dict[str, dict[str, Any]]:
     for line in notes.lines():
         report.event("warned", text=line)
     return rows
+
+
+def held(file: Path) -> bytes | None:
+    """Returns the bytes of a metadata file, or None where there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=shown(file)) from None
+
+
+def parsed(file: Path, data: bytes | None) -> dict[str, dict[str, Any]]:
+    """Returns what a metadata file said when it held these bytes; nothing where it was not there.
+
+    Raises:
+        UserError: they are no metadata.
+    """
+    return {} if data is None else read_metadata(file, Notes(), data)
 
 
 def dump(rows: Rows, file: Path) -> str:
@@ -54,17 +77,30 @@ def changes(before: Rows, after: Rows) -> Iterator[tuple[str, str, str, str]]:
 
 
 def finish(
-    before: Rows, after: Rows, out: Path, report: Report, *, diff: bool, dry_run: bool
+    verb: str,
+    before: Rows,
+    after: Rows,
+    out: Path,
+    report: Report,
+    *,
+    diff: bool,
+    dry_run: bool,
+    was: bytes | None = None,
+    again: Callable[[Rows], Rows] | None = None,
 ) -> None:
-    """Tells what changed and writes the file, unless it is only tried.
+    """Tells what changed and writes the file through the journal, unless it is only tried.
 
     Args:
+        verb: for the journal.
         before: what there was.
         after: what there will be.
         out: the file to write.
         report: told each change, if wanted, and the count.
         diff: show each change.
         dry_run: write nothing.
+        was: the bytes of ``out`` that ``before`` was read from.
+        again: makes the change on what ``out`` says by now, if somebody wrote it meanwhile; without
+            it the file is replaced.
 
     Raises:
         UserError: the file cannot be written.
@@ -80,8 +116,15 @@ def finish(
     if dry_run:
         report.line(f"{told}; nothing is written")
         return
-    write_text(out, text)
+    edit: str | journal.Edit = text
+    if again:
+        edit = journal.Edit(was, text, lambda data: dump(again(parsed(out, data)), out).encode())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot be made: {error.strerror}", where=shown(out.parent)) from None
     report.line(told)
+    journal.write(out.parent, verb, {out: edit}, report, diff=False, dry_run=False)
     report.event("saved", path=str(out))
 
 

@@ -47,4 +47,9 @@ def run(options: PrependOptions, report: Report) -> None:
         report.event("warned", text=line)
     there = len(chosen) - len(changed)
     report.line(f"{there:,} captions have it in its place, {created:,} are new")
-    texts.save("append" if options.append else "prepend", changed, options, report)
+
+    def again(now: Parts) -> Parts | None:
+        fits = (now or options.create) and wanted.fits(tags_of(now, options.separator))
+        return edited([now or {"caption": "\n"}], recipe)[0] if fits else None
+
+    texts.save("append" if options.append else "prepend", changed, options, report, again)

@@ -132,7 +132,7 @@ def score(
     if new:
         first = Session(tagger, settings, cores())
         report.line(f"{tagger.name}: {len(tagger.tags()):,} tags, {first.said()}")
-        workers = how.count(len(new), accelerator=first.device != "cpu")
+        workers = how.count(len(new), accelerator=first.device != "cpu", size=tagger.size())
         del first  # each worker opens its own
         stage = Scoring(tagger, settings, max(1, cores() // workers), how.max_pixels)
         refused = look(stage, new, how, workers, report)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from renma.caption.choose import ONE_OF, Chosen, Opinion, choose, counted, plain, words
-from renma.caption.deliver import Delivery
-from renma.caption.looking import Picture, Spreading, pictures_of
+from renma.caption.deliver import Delivery, idle_options
+from renma.caption.looking import Picture, Spreading, pictures_of, stoppable
 from renma.caption.scores import Scores, score
 from renma.caption.taggers._base import Tag, Tagger, find
 from renma.caption.taggers._session import Settings
@@ -37,22 +37,25 @@ def run(options: TagOptions, report: Report) -> None:
 
     Raises:
         UserError: no pictures, no such tagger, or captions that cannot be read or written.
+        Interrupted: Ctrl-C while the taggers look; what they said so far is kept.
     """
     taggers = [find(each) for each in options.model or [None]]
     known = [tagger.tags() for tagger in taggers]
     if not options.model:
         report.event("warned", text=DOMAIN)
-    for text in without_effect(options, known):
+    own = [tagger.threshold for tagger in taggers]
+    for text in (*idle_options(options), *without_effect(options, known, own)):
         report.event("warned", text=text)
     delivery = Delivery(options, "tags", report)
     if not delivery.pictures:
         return
-    pictures = pictures_of(delivery.pictures)
+    pictures = pictures_of(delivery.pictures, report)
     settings = Settings(options.device, options.outputs, options.input_values)
     how = Spreading(options.executor, options.workers, options.batch, options.max_pixels)
     refused: dict[str, str] = {}
-    for tagger in taggers:
-        refused |= score(tagger, pictures, settings, how, report)
+    with stoppable("scores"):
+        for tagger in taggers:
+            refused |= score(tagger, pictures, settings, how, report)
     readable = [picture for picture in pictures if picture.digest not in refused]
     kept = [Scores(tagger, settings) for tagger in taggers]
     if options.scores:
@@ -74,8 +77,17 @@ def run(options: TagOptions, report: Report) -> None:
     delivery.write(said, "tag")
 
 
-def without_effect(options: TagOptions, known: Sequence[Sequence[Tag]]) -> Iterator[str]:
-    """Yields a line for every option that cannot change anything with these taggers."""
+def without_effect(
+    options: TagOptions, known: Sequence[Sequence[Tag]], own: Sequence[float | None] = ()
+) -> Iterator[str]:
+    """Yields a line for every option that cannot change anything with these taggers.
+
+    Args:
+        options: what was asked for.
+        known: the tags of each tagger.
+        own: the threshold that each was given with its file, or None.
+    """
+    yield from _idle_thresholds(options, own)
     tags = [tag for each in known for tag in each]
     kinds = {tag.category for tag in tags}
     names = {plain(tag.name) for tag in tags}
@@ -100,6 +112,17 @@ def without_effect(options: TagOptions, known: Sequence[Sequence[Tag]]) -> Itera
             if plain(tag) not in names | (set() if option == "replace" else made):
                 near = did_you_mean(plain(tag), names)
                 yield f"--{option} {tag} has no effect: no tagger here gives it. {near}".strip()
+
+
+def _idle_thresholds(options: TagOptions, own: Sequence[float | None]) -> Iterator[str]:
+    """Yields a line for every threshold of a single tagger that combining does not look at."""
+    if len(own) > 1 and options.combine in ("mean", "max"):
+        for given, threshold in zip(options.model, own, strict=False):
+            if threshold is not None:
+                yield (
+                    f"the threshold of --model {given} has no effect with --combine "
+                    f"{options.combine}: scores are put together first, then --threshold decides"
+                )
 
 
 def _said(

@@ -7,21 +7,26 @@ Both look alike here: an entry a caption file (or a picture of the metadata) wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from renma.caption import journal
 from renma.caption.difference import show_change
 from renma.caption.folder import Captioned, read_folder
-from renma.caption.metadata import dump, load
+from renma.caption.metadata import dump, held, load, parsed
 from renma.caption.tags import between, parse
 from renma.config.caption._texts import EditingOptions, TextOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.core.text_file import decode
 from renma.data.notes import Notes, shown
 
 Parts = Mapping[str, str]
+Again = Callable[[Parts], Parts | None]
+"""Makes of what a caption says by now what it is to say; None leaves it."""
 _KEYS = ("caption", "tags")
 _METADATA = {".json", ".jsonl"}
 
@@ -45,9 +50,18 @@ class Texts(Protocol):
     entries: list[Entry]
 
     def save(
-        self, verb: str, changed: Mapping[int, Parts], options: EditingOptions, report: Report
+        self,
+        verb: str,
+        changed: Mapping[int, Parts],
+        options: EditingOptions,
+        report: Report,
+        again: Again | None = None,
     ) -> int:
-        """Writes the entries that changed, by index, through the journal; returns how many do."""
+        """Writes the entries that changed, by index, through the journal; returns how many do.
+
+        Where somebody wrote an entry since it was read, ``again`` is asked; without it, or if it
+        returns None, what stands there stays and is named.
+        """
         ...
 
 
@@ -78,10 +92,19 @@ class FolderTexts:
             self._say_other_endings(options.extension, report)
 
     def save(
-        self, verb: str, changed: Mapping[int, Parts], options: EditingOptions, report: Report
+        self,
+        verb: str,
+        changed: Mapping[int, Parts],
+        options: EditingOptions,
+        report: Report,
+        again: Again | None = None,
     ) -> int:
         """Writes the caption files that changed."""
-        changes = {self._files[place].file: parts["caption"] for place, parts in changed.items()}
+        changes: dict[Path, str | journal.Edit | None] = {}
+        for place, parts in changed.items():
+            each = self._files[place]
+            anew = partial(_anew, each.file, again)
+            changes[each.file] = journal.Edit(each.raw, parts["caption"], anew)
         return journal.write(
             self._folder, verb, changes, report, diff=options.diff, dry_run=options.dry_run
         )
@@ -106,43 +129,89 @@ class MetadataTexts:
         if not options.folder.exists():
             raise UserError("there is no such file", where=shown(options.folder))
         self._file, self._separator = options.folder, options.separator
+        self._raw = held(self._file)
         self._rows = load(self._file, report)
         keys = (options.only,) if options.only else _KEYS
         self.entries = [
-            Entry(shown(name), {key: text for key in keys if (text := self._text(name, key))})
-            for name in self._rows
+            Entry(shown(name), {key: text for key in keys if (text := self._text(row, name, key))})
+            for name, row in self._rows.items()
         ]
+        self._keys = keys
         self._names = list(self._rows)
 
     def save(
-        self, verb: str, changed: Mapping[int, Parts], options: EditingOptions, report: Report
+        self,
+        verb: str,
+        changed: Mapping[int, Parts],
+        options: EditingOptions,
+        report: Report,
+        again: Again | None = None,
     ) -> int:
         """Writes the metadata, or another file, with what changed."""
-        rows: dict[str, dict[str, Any]] = {name: dict(row) for name, row in self._rows.items()}
+        rows = {name: dict(row) for name, row in self._rows.items()}
         out = options.out or self._file
         for place, parts in changed.items():
-            name = self._names[place]
-            for key, text in parts.items():
+            self._lay(rows[self._names[place]], parts)
+            for key, text in parts.items() if options.diff else ():
                 old = self.entries[place].parts.get(key)
-                if old == text:
-                    continue
-                as_list = isinstance(rows[name].get(key), list)
-                rows[name][key] = list(parse(text, self._separator)) if as_list else text
-                if options.diff:
+                if old != text:
                     show_change(f"{self.entries[place].name} {key}", old, text, report)
         report.line(f"{len(changed):,} of {len(rows):,} pictures change")
         if changed or options.out:
-            changes = {out: dump(rows, out)}
-            journal.write(out.parent, verb, changes, report, diff=False, dry_run=options.dry_run)
+            edit: str | journal.Edit = dump(rows, out)
+            if out == self._file:
+                edit = journal.Edit(self._raw, edit, partial(self._anew, changed, again, report))
+            journal.write(
+                out.parent, verb, {out: edit}, report, diff=False, dry_run=options.dry_run
+            )
         return len(changed)
 
-    def _text(self, name: str, key: str) -> str:
-        value = self._rows[name].get(key)
+    def _lay(self, row: dict[str, Any], parts: Parts) -> None:
+        """Puts texts into the row of a picture; a list stays a list."""
+        for key, text in parts.items():
+            value = row.get(key)
+            if isinstance(value, list):
+                if between(self._separator).join(value) != text:
+                    row[key] = list(parse(text, self._separator))
+            elif (value or "") != text:
+                row[key] = text
+
+    def _anew(
+        self, changed: Mapping[int, Parts], again: Again | None, report: Report, data: bytes | None
+    ) -> bytes | None:
+        """Returns the metadata with the edit made on what it says by now."""
+        if data is None:
+            return None
+        rows, notes = parsed(self._file, data), Notes()
+        for place, parts in changed.items():
+            name, entry = self._names[place], self.entries[place]
+            if name not in rows:
+                continue
+            row = rows[name]
+            now = {key: text for key in self._keys if (text := self._text(row, name, key))}
+            new = parts if now == entry.parts else again(now) if again else None
+            if new is None:
+                notes.add("written meanwhile by somebody else, left as they are", entry.name)
+            else:
+                self._lay(row, new)
+        for line in notes.lines():
+            report.event("warned", text=line)
+        return dump(rows, self._file).encode()
+
+    def _text(self, row: Mapping[str, Any], name: str, key: str) -> str:
+        value = row.get(key)
         if isinstance(value, list) and all(isinstance(part, str) for part in value):
             return between(self._separator).join(value)
         if value is not None and not isinstance(value, str):
             raise UserError(f"'{key}' of '{shown(name)}' is no text", where=shown(self._file))
         return value or ""
+
+
+def _anew(file: Path, again: Again | None, data: bytes | None) -> bytes | None:
+    """Returns a caption file with the edit made on what it says by now."""
+    parts = {} if data is None else {"caption": decode(data, shown(file))[0]}
+    new = again(parts) if again else None
+    return data if new is None or new == parts else new["caption"].encode()
 
 
 def _warn_unused(options: TextOptions, names: set[str], what: str, report: Report) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -20,13 +20,19 @@ from renma.cli.manual import options, schema
 from renma.cli.screen import Screen
 from renma.cli.usage import explained
 from renma.config import validate
-from renma.config.tasks import TASKS, Task
+from renma.config._task import Task
+from renma.config.tasks import TASKS
 from renma.core.errors import DEFECT, DONE, INTERRUPTED, USER_MISTAKE, Interrupted, UserError
 
 _INTRO = """From a pile of pictures to a LoRA that is proven to work.
 
 The order of the work:
 """
+_PATH = {
+    "demo", "init", "prepare collect", "prepare lint", "caption tag", "caption maruzen",
+    "check", "train", "grid", "judge", "report",
+}  # fmt: skip
+"""Commands whose examples tell the whole way; `renma GROUP --help` names the others."""
 _GROUPS = {
     "prepare": "Collect, check, crop, clean and resize pictures; originals are never changed.",
     "caption": "Captions and tags of many pictures at once.",
@@ -53,7 +59,9 @@ def main(arguments: Iterable[str] | None = None, tasks: tuple[Task, ...] = TASKS
 
     def work() -> None:
         try:
-            build(tasks)(words, exit_on_error=False, print_error=False, result_action="return_none")
+            build(tasks, words)(
+                words, exit_on_error=False, print_error=False, result_action="return_none"
+            )
         except CycloptsError as error:
             raise UserError(explained(error, words, tasks)) from None
 
@@ -101,11 +109,17 @@ def _quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def build(tasks: tuple[Task, ...] = TASKS) -> App:
-    """Returns the command line made of the tasks, in their order."""
+def build(tasks: tuple[Task, ...] = TASKS, words: Sequence[str] | None = None) -> App:
+    """Returns the command line made of the tasks, in their order.
+
+    Args:
+        tasks: the commands there are.
+        words: what was typed; only commands whose name is in it get their options, because
+            describing those of all takes longer than anything `--help` does (default: all).
+    """
     app = App(
         name="renma",
-        help=_INTRO + "".join(f"\n  {task.example}" for task in tasks) + "\n" + _OUTRO,
+        help=_INTRO + "".join(f"\n  {t.example}" for t in tasks if t.name in _PATH) + "\n" + _OUTRO,
         help_format="plaintext",
         version=f"renma {renma.__version__}",
         suppress_keyboard_interrupt=False,
@@ -118,7 +132,9 @@ def build(tasks: tuple[Task, ...] = TASKS) -> App:
                 name=group, help=_GROUPS[group], help_format="plaintext", sort_key=place
             )
             app.command(groups[group])
-        (groups[group] if group else app).command(_command(task), name=verb, sort_key=place)
+        meant = words is None or set(task.name.split()) <= set(words)
+        command = _command(task) if meant else _named(task)
+        (groups[group] if group else app).command(command, name=verb, sort_key=place)
     for place, command in enumerate((options, schema), len(tasks)):
         app.command(command, sort_key=place)
     return app
@@ -132,6 +148,16 @@ def _room(task: Task) -> Any:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _named(task: Task) -> Callable[[], None]:
+    """Returns what stands in a list of commands for one that is not called."""
+
+    def command() -> None:
+        raise AssertionError(f"{task.name} was not among the words")
+
+    command.__doc__ = task.summary
+    return command
 
 
 def _command(task: Task) -> Callable[..., None]:
@@ -161,7 +187,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     # no `--no-resume` twins: every switch is off unless named
     shown = Parameter(
         name=f"--{field.alias}" if field.alias else None,
-        help=field.description,
+        help=_flowing(field.description or ""),
         negative="",
         show_default=_worth_showing(default),
         alias=_extra(field, "short"),
@@ -173,6 +199,11 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         default=default,
         annotation=Annotated[written, shown],
     )
+
+
+def _flowing(text: str) -> str:
+    """Returns a help text without the line ends of its source; paragraphs stay."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _positional(field: FieldInfo) -> bool:

@@ -6,7 +6,7 @@ import json
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from renma.config.tasks import (
+from renma.config.run_tasks import (
     CheckOptions,
     DemoOptions,
     GridOptions,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError, UnknownOptionError, UnusedCliTokensError
 
-from renma.config.tasks import Task
+from renma.config._task import Task
 
 _MOST = 3
 """Options of run.toml that are named where a word could mean several."""

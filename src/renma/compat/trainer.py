@@ -16,7 +16,7 @@ from renma.compat.checkpoints import Mirror
 from renma.compat.draft import Draft, Places
 from renma.compat.naming import renamed
 from renma.compat.translate import refused, translate
-from renma.config.tasks import TrainOptions
+from renma.config.run_tasks import TrainOptions
 from renma.core.errors import UserError
 from renma.core.events import Report, Silent
 from renma.core.store import write_text

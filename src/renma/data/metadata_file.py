@@ -17,6 +17,7 @@ from renma.config.data import Subset
 from renma.core import json_file
 from renma.core.errors import UserError
 from renma.core.place import is_there
+from renma.core.text_file import decode
 from renma.data.caption_file import caption_lines, decoded
 from renma.data.notes import Notes, shown
 from renma.data.pictures import ENDINGS
@@ -62,13 +63,18 @@ def read_entries(subset: Subset, notes: Notes) -> list[Entry]:
     return [found[path] for path in sorted(found)]
 
 
-def read_metadata(file: Path, notes: Notes) -> dict[str, dict[str, Any]]:
+def read_metadata(file: Path, notes: Notes, data: bytes | None = None) -> dict[str, dict[str, Any]]:
     """Returns what a metadata file says: name to its row.
+
+    Args:
+        file: the file.
+        notes: told about encodings.
+        data: its bytes, if they were read already.
 
     Raises:
         UserError: it is neither such JSON nor JSONL.
     """
-    text = decoded(file, notes)
+    text = decoded(file, notes) if data is None else decode(data, shown(file))[0]
     if file.suffix.lower() == ".jsonl":
         return dict(_named_rows(text, file))
     rows = json_file.parse(text, shown(file), _FORMS)

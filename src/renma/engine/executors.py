@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
+import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from renma.core.errors import UserError
+from renma.engine.spawning import allowed, born, cores, keep_to, spawning, surroundings
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -63,7 +64,7 @@ def spread(
         workers: how many at a time (default: the cores this process may use).
 
     Raises:
-        UserError: a worker was killed, or Ray is not installed.
+        UserError: the stage cannot be opened, a worker was killed, or Ray is not installed.
     """
     if not things:
         return
@@ -74,11 +75,6 @@ def spread(
         yield from _serially(stage, things)
     else:
         yield from _by_processes(stage, things, count)
-
-
-def cores() -> int:
-    """Returns how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _serially(stage: Stage[In, Out], things: Sequence[In]) -> Iterator[Done[Out]]:
@@ -92,16 +88,74 @@ def _serially(stage: Stage[In, Out], things: Sequence[In]) -> Iterator[Done[Out]
             yield Done(index, value)
 
 
-_opened: list[Callable[[Any], object]] = []
-"""The one stage of a worker process, opened by its initializer."""
+@dataclass(frozen=True)
+class _Outcome:
+    """What travels back from a worker; errors do so in parts, because pickle mixes theirs up."""
+
+    value: object = None
+    wrong: tuple[str, str | None, str] | None = None
+    closed: bool = False
+    """Whether the stage itself could not be opened."""
 
 
-def _begin(stage: Stage[Any, Any], threads: int) -> None:
-    # Ctrl-C goes to all processes of a terminal; the parent ends the workers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class _Worker:
+    """One worker: opens the stage, then works on what it is sent.
+
+    What goes wrong in opening is told with the first thing: a worker that cannot be begun would
+    only be seen to be dead, as one that was killed.
+
+    Args:
+        stage: pickled.
+        threads: it computes with.
+    """
+
+    def __init__(self, stage: bytes, threads: int) -> None:
+        self._work: Callable[[Any], object] | Exception
+        try:
+            self._work = pickle.loads(stage).open()
+        except Exception as error:
+            self._work = error
+        keep_to(threads)
+
+    def one(self, thing: object) -> _Outcome:
+        """Works on one thing."""
+        if isinstance(self._work, UserError):
+            return _Outcome(wrong=_parts(self._work), closed=True)
+        if isinstance(self._work, Exception):
+            raise self._work
+        try:
+            return _Outcome(self._work(thing))
+        except UserError as error:
+            return _Outcome(wrong=_parts(error))
+
+
+def _parts(error: UserError) -> tuple[str, str | None, str]:
+    return error.what, None if error.where is None else str(error.where), error.remedy
+
+
+def _done(index: int, outcome: _Outcome) -> Done:
+    """Returns what came of a thing.
+
+    Raises:
+        UserError: the stage could not be opened.
+    """
+    if outcome.wrong is None:
+        return Done(index, outcome.value)
+    what, where, remedy = outcome.wrong
+    error = UserError(what, where=where, remedy=remedy)
+    if outcome.closed:
+        raise error
+    return Done(index, error=error)
+
+
+_here: list[_Worker] = []
+"""The worker of a worker process."""
+
+
+def _begin(stage: bytes, threads: int) -> None:
+    born()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    _opened.append(stage.open())
+    _here.append(_Worker(stage, threads))
 
 
 def _end_with_parent() -> None:
@@ -112,33 +166,24 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-_Outcome = tuple[int, object, "tuple[str, str | None, str] | None"]
-"""What travels back from a worker: index, value, or what, where and remedy of a mistake."""
-
-
-def _one(index: int, thing: object) -> _Outcome:
-    return _tried(_opened[0], index, thing)
-
-
-def _tried(work: Callable[[Any], object], index: int, thing: object) -> _Outcome:
-    try:
-        return index, work(thing), None
-    except UserError as error:
-        where = None if error.where is None else str(error.where)
-        return index, None, (error.what, where, error.remedy)
+def _one(index: int, thing: object) -> tuple[int, _Outcome]:
+    return index, _here[0].one(thing)
 
 
 def _by_processes(stage: Stage[In, Out], things: Sequence[In], workers: int) -> Iterator[Done[Out]]:
     # spawn: a fork of a process with threads (torch, onnxruntime) can hang
     context = multiprocessing.get_context("spawn")
-    share = max(1, cores() // workers)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(stage, share))
+    share = allowed(max(1, cores() // workers))
+    orders = (pickle.dumps(stage), share)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=orders)
+    variables = surroundings(share, workers)
     waiting: set[Future] = set()
     numbered = iter(enumerate(things))
     try:
         while True:
             while len(waiting) < _AHEAD * workers and (pair := next(numbered, None)):
-                waiting.add(pool.submit(_one, *pair))
+                with spawning(variables):  # the pool starts a process when there is work for it
+                    waiting.add(pool.submit(_one, *pair))
             if not waiting:
                 return
             ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -154,17 +199,10 @@ def _by_processes(stage: Stage[In, Out], things: Sequence[In], workers: int) -> 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _done(index: int, value: object, wrong: tuple[str, str | None, str] | None) -> Done:
-    if wrong is None:
-        return Done(index, value)
-    what, where, remedy = wrong
-    return Done(index, error=UserError(what, where=where, remedy=remedy))
-
-
 def _by_ray(stage: Stage[In, Out], things: Sequence[In], workers: int) -> Iterator[Done[Out]]:
     try:
         import ray
-        from ray.exceptions import RayError
+        from ray import exceptions
     except ImportError:
         raise UserError(
             "Ray is not installed",
@@ -175,9 +213,24 @@ def _by_ray(stage: Stage[In, Out], things: Sequence[In], workers: int) -> Iterat
     if ours:  # RAY_ADDRESS in the environment names a cluster; without it one is made here
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        actor = ray.remote(_Worker)
-        yield from _fed(ray, [actor.remote(stage) for _ in range(workers)], things)
-    except RayError as error:
+        share = _share_of_nodes(ray, workers)
+        told = {"env_vars": surroundings(share, workers)}
+        actor = ray.remote(_Worker).options(runtime_env=told)
+        pickled = pickle.dumps(stage)
+        yield from _fed(ray, [actor.remote(pickled, share) for _ in range(workers)], things)
+    except exceptions.RayTaskError as error:
+        # a defect in the stage, raised as what it is; Ray's own error tells where in the worker
+        raise (error.cause if isinstance(error.cause, Exception) else error) from error
+    except (
+        exceptions.RayActorError,
+        exceptions.NodeDiedError,
+        exceptions.WorkerCrashedError,
+        exceptions.OutOfMemoryError,
+        exceptions.LocalRayletDiedError,
+        exceptions.ObjectLostError,
+    ) as error:
+        if getattr(error, "actor_init_failed", False):  # no death: renma is not there, or another
+            raise
         raise UserError(
             f"Ray lost a worker ({type(error).__name__})",
             remedy="Start the same command again: what is done stays done.",
@@ -187,25 +240,22 @@ def _by_ray(stage: Stage[In, Out], things: Sequence[In], workers: int) -> Iterat
             ray.shutdown()
 
 
-class _Worker:
-    """One actor of Ray: opens the stage once, then works on what it is sent."""
-
-    def __init__(self, stage: Stage[object, object]) -> None:
-        self._work = stage.open()
-
-    def one(self, index: int, thing: object) -> _Outcome:
-        """Works on one thing."""
-        return _tried(self._work, index, thing)
+def _share_of_nodes(ray: Any, workers: int) -> int:
+    """Returns how many threads each of so many workers has in a cluster."""
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    counts = [count for count in nodes if count] or [1]
+    return allowed(max(1, min(sum(counts) // workers, *counts)))
 
 
 def _fed(ray: Any, actors: list[Any], things: Sequence[In]) -> Iterator[Done[Any]]:
     """Keeps every actor supplied and yields what gets ready."""
     numbered = iter(enumerate(things))
-    running: dict[Any, Any] = {}
+    running: dict[Any, tuple[int, Any]] = {}
 
     def feed(actor: Any) -> None:
         if pair := next(numbered, None):
-            running[actor.one.remote(*pair)] = actor
+            index, thing = pair
+            running[actor.one.remote(thing)] = index, actor
 
     for _ in range(_AHEAD):
         for actor in actors:
@@ -213,5 +263,6 @@ def _fed(ray: Any, actors: list[Any], things: Sequence[In]) -> Iterator[Done[Any
     while running:
         ready, _ = ray.wait(list(running))
         for reference in ready:
-            feed(running.pop(reference))
-            yield _done(*ray.get(reference))
+            index, actor = running.pop(reference)
+            feed(actor)
+            yield _done(index, ray.get(reference))

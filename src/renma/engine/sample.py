@@ -7,7 +7,6 @@ whatever else is drawn in the same batch. No global random state is read or chan
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from renma.core.errors import UserError
-from renma.diffusion import samplers
-from renma.engine.offload import device_of, evaluating, out_of_memory, visiting
+from renma.engine.course import Course, follow
+from renma.engine.offload import evaluating, out_of_memory, visiting
 from renma.families._base import Condition, Family
 from renma.formats import prompt_weights
 from renma.formats.clip_tokens import rows_for
@@ -123,17 +122,40 @@ def draw_batches(
     warn: Callable[[str], object] = lambda _: None,
 ) -> Iterator[dict[int, Image.Image]]:
     """Yields pictures by index of their shot, as they are done; arguments as in :func:`draw`."""
+
+    def latents(batch: list[int]) -> Tensor:
+        return denoise(family, [shots[i] for i in batch], encode, schedule_config)
+
+    yield from in_batches(family, _alike(family, shots), latents, batch_size, warn)
+
+
+def in_batches(
+    family: Family,
+    groups: Sequence[list[int]],
+    latents: Callable[[list[int]], Tensor],
+    batch_size: int | None,
+    warn: Callable[[str], object],
+) -> Iterator[dict[int, Image.Image]]:
+    """Yields decoded pictures by index, a batch at a time, in smaller ones where memory runs out.
+
+    Args:
+        family: the model.
+        groups: indices of pictures that can be computed together.
+        latents: computes the final latents of some of a group.
+        batch_size: as of :func:`draw`.
+        warn: told about smaller batches and pictures that are no numbers.
+    """
     if batch_size is None:
         batch_size = 8 if family.device.type == "cpu" else 1
     # each job is one batch; where one does not fit, it and those after it are cut into halves
     jobs = [
         group[start : start + batch_size]
-        for group in _alike(family, shots)
+        for group in groups
         for start in range(0, len(group), batch_size)
     ]
     while jobs:
         batch = jobs.pop(0)
-        made = _drawn(family, [shots[i] for i in batch], encode, schedule_config, warn)
+        made = _drawn(family, batch, latents, warn)
         if made is not None:
             yield dict(zip(batch, made, strict=True))
             continue
@@ -158,27 +180,19 @@ def denoise(
         schedule_config: the noise schedule (default: the model's own).
     """
     first = shots[0]
-    unet: Any = family.parts()["unet"]
-    device = device_of(unet)
-    width, height = size_of(family, first)
-    scheduler = samplers.build(first.sampler, schedule_config or family.scheduler_config)
-    scheduler.set_timesteps(first.steps, device=device)
     condition = _condition(family, shots, encode or family.encode_text)
-    generators = [torch.Generator().manual_seed(shot.seed) for shot in shots]
-    factor = family.latent_factor
-    shape = (unet.config.in_channels, height // factor, width // factor)
-    noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
-    latents = noise.to(device) * scheduler.init_noise_sigma  # (batch, channels, h, w) float32
-    random = "generator" in inspect.signature(scheduler.step).parameters
-    extra = {"generator": generators} if random else {}
-    for timestep in scheduler.timesteps:
-        inputs = scheduler.scale_model_input(latents, timestep)
+
+    def predict(inputs: Tensor, timestep: Tensor) -> Tensor:
         doubled = torch.cat([inputs] * len(first.words))
         output = family.predict(doubled, timestep.expand(len(doubled)), condition)
         if first.scale > 1:
-            output = guided(*output.chunk(2), first.scale, first.rescale)
-        latents = scheduler.step(output, timestep, latents, **extra).prev_sample
-    return latents
+            without, with_text = output.chunk(2)
+            output = guided(without, with_text, first.scale, first.rescale)
+        return output
+
+    width, height = size_of(family, first)
+    course = Course(width, height, first.sampler, first.steps)
+    return follow(family, course, [shot.seed for shot in shots], predict, schedule_config)
 
 
 def guided(without: Tensor, with_text: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
@@ -237,18 +251,16 @@ def _condition(family: Family, shots: Sequence[Shot], encode: Encode) -> Conditi
 
 def _drawn(
     family: Family,
-    shots: Sequence[Shot],
-    encode: Encode | None,
-    schedule_config: Mapping[str, Any] | None,
+    batch: list[int],
+    latents: Callable[[list[int]], Tensor],
     warn: Callable[[str], object],
 ) -> list[Image.Image] | None:
     """Returns the pictures of one batch, or None if memory ran out and a smaller one may fit."""
     try:
         with evaluating(family):
-            latents = denoise(family, shots, encode, schedule_config)
-            return _decode(family, latents, warn)
+            return _decode(family, latents(batch), warn)
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error) or len(shots) == 1:
+        if not out_of_memory(error) or len(batch) == 1:
             raise
     # only here has the error let go of the tensors of the calls it came through
     if torch.cuda.is_available():

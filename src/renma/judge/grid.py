@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from renma.config.prompts import prompts as preview_prompts
-from renma.config.tasks import GridOptions
+from renma.config.run_tasks import GridOptions
 from renma.core import keyed
 from renma.core.errors import UserError
 from renma.core.events import Report

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from renma.config.tasks import ReportOptions
+from renma.config.run_tasks import ReportOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_text

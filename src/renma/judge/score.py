@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from renma.config.tasks import JudgeOptions
+from renma.config.run_tasks import JudgeOptions
 from renma.core import keyed
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report

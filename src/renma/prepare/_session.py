@@ -1,41 +1,32 @@
-"""Opening an ONNX file with onnxruntime; whatever is wrong with it is one line."""
+"""Networks of the steps over pictures: on an accelerator where a worker is alone with it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renma.core.errors import UserError
+from renma.engine.onnx_session import device_of, opened
+from renma.engine.spawning import beside_others
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
-def session(path: Path, threads: int = 1) -> InferenceSession:
-    """Returns a session that runs a network.
+def session(path: Path) -> InferenceSession:
+    """Returns a session with this worker's share of the cores; several workers stay on these.
+
+    Each of them would hold the network on the accelerator, and all would wait for it in turn.
 
     Args:
         path: the .onnx file.
-        threads: 0 for all cores; 1 where several processes work beside each other.
 
     Raises:
-        UserError: onnxruntime is not installed, or the file is missing or no network.
+        UserError: see :func:`renma.engine.onnx_session.opened`.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError(
-            "networks of this kind need onnxruntime", remedy="pip install onnxruntime"
-        ) from None
-    if not path.is_file():
-        raise UserError("there is no such file", where=path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # its remarks on the graph are nobody's business here
-    known = onnxruntime.get_available_providers()
-    wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in known]
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
-    except Exception as error:  # its exceptions share no base of their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"is no network that can be run ({reason})", where=path) from None
+    return opened(path, "cpu" if beside_others() else "auto")
+
+
+def named(name: str, network: InferenceSession) -> str:
+    """Returns who found something, and where it ran if not on the processor: ``yolo on cuda``."""
+    device = device_of(network)
+    return name if device == "cpu" else f"{name} on {device}"

@@ -13,20 +13,21 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from renma.config.prepare.erase import EraseOptions, place
+from renma.config.prepare.erase import EraseOptions
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report
 from renma.core.store import file_hash
 from renma.data.notes import shown
-from renma.data.pictures import ENDINGS, read_mask, read_straight
-from renma.prepare import corner_text, inpaint
-from renma.prepare._facts import facts
+from renma.data.pictures import ENDINGS, WHITE, flatten, read_mask, read_straight
+from renma.prepare import boxes, corner_text, inpaint
+from renma.prepare._facts import counted, facts
 from renma.prepare._sources import Source, find
 from renma.prepare._step import Made, run_step
-from renma.prepare.box_table import read_boxes
 
-VERSION = 1
+VERSION = 2
 _GROW = 0.005
+_FAINT = 8
+"""Opacity, of 255, below which a pixel's stored colour says nothing."""
 
 
 def run(options: EraseOptions, report: Report) -> None:
@@ -43,8 +44,10 @@ def run(options: EraseOptions, report: Report) -> None:
         return
     found = facts(out)
     without = sum(each["erased"] == 0 for each in found)
+    devices = counted(found, "device")
+    where = f"; the network ran on: {devices}" if devices else ""
     line = f"{len(found) - without} pictures with something erased"
-    report.line(f"{line}, {without} had nothing marked and are as they were")
+    report.line(f"{line}, {without} had nothing marked and are as they were{where}")
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ class EraseWork:
     Args:
         options: of the verb.
         masks: files by the names of their pictures, without ending.
-        boxes: written places by the names of their pictures.
+        places: listed places by the names of their pictures.
     """
 
     options: EraseOptions
     masks: dict[str, Path] = field(default_factory=dict)
-    boxes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    places: dict[str, tuple[boxes.Place, ...]] = field(default_factory=dict)
 
     @staticmethod
     def of(options: EraseOptions) -> EraseWork:
@@ -70,25 +73,27 @@ class EraseWork:
         """
         names = [source.name for source in find(options.folder)]
         masks = _masks(options.masks, names) if options.masks else {}
-        boxes = read_boxes(options.boxes, names) if options.boxes else {}
-        return EraseWork(options, masks, boxes)
+        places = boxes.read(options.boxes, names) if options.boxes else {}
+        return EraseWork(options, masks, places)
 
     def key(self) -> Sequence[object]:
         """Returns what the result depends on besides the options."""
         model = self.options.model
         masks = sorted((name, file_hash(path)) for name, path in self.masks.items())
-        return (VERSION, file_hash(model) if model else "", masks, sorted(self.boxes.items()))
+        listed = [(n, [(p.values, p.shares) for p in own]) for n, own in self.places.items()]
+        return (VERSION, file_hash(model) if model else "", masks, sorted(listed))
 
     def open(self) -> Callable[[Source], list[Made]]:
         """Returns the function for one picture."""
-        alone = self.options.executor == "serial" or self.options.workers == 1
-        threads = 0 if alone else 1
-        filler = inpaint.opened(self.options.method, self.options.model, threads)
+        filler = inpaint.opened(self.options.method, self.options.model)
 
         def one(source: Source) -> list[Made]:
             picture = read_straight(source.path, self.options.max_pixels)
             hole = self.hole(picture, source.name)
-            return [erased(picture, hole, filler, self.options)]
+            made = erased(picture, hole, filler, self.options)
+            if hole.any() and (device := inpaint.device(filler)):
+                made.facts["device"] = device
+            return [made]
 
         return one
 
@@ -102,9 +107,10 @@ class EraseWork:
         hole = np.zeros((height, width), bool)
         if mask := self.masks.get(name):
             hole |= _mask(mask, picture.size, self.options.max_pixels)
-        places = [place(b, width, height) for b in (*self.options.box, *self.boxes.get(name, ()))]
+        places = [place.box(picture.size, clipped=True) for place in self.options.places]
+        places += [place.box(picture.size) for place in self.places.get(name, ())]
         if self.options.detect == "corner-text":
-            places += corner_text.find(np.asarray(picture.convert("RGB")))
+            places += corner_text.find(np.asarray(flatten(picture, WHITE)))
         for left, top, right, bottom in places:
             hole[top:bottom, left:right] = True
         return hole
@@ -132,14 +138,42 @@ def erased(
     wide = inpaint.grown(hole, grow)
     if wide.all():
         raise UserError("is marked all over: nothing is left to fill it from")
-    rgb = np.asarray(picture.convert("RGB"))
-    filled = Image.fromarray(inpaint.fill(rgb, wide, filler, feather))
+    rgb = np.asarray(picture)[..., :3]
+    shown = rgb if picture.mode == "RGB" else _shown(np.asarray(picture), wide)
+    colors = inpaint.fill(shown, wide, filler, feather)
+    filled = Image.fromarray(np.where(wide[..., None], colors, rgb))
     if picture.mode == "RGBA":
         filled.putalpha(_opacity(picture, wide, feather))
     top, left = np.argwhere(hole).min(axis=0).tolist()
     bottom, right = (np.argwhere(hole).max(axis=0) + 1).tolist()
     said = {"erased": round(float(hole.mean()), 5), "around": [left, top, right, bottom]}
     return Made(filled, facts=said)
+
+
+def _shown(pixels: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Returns colours, uint8 (height, width, 3), without those that nobody sees.
+
+    What is stored under transparency may be anything. The nearest colour that is seen outside of
+    the hole takes its place, so that the figure goes on into the hole and its rim.
+
+    Args:
+        pixels: uint8 (height, width, 4).
+        hole: bool (height, width).
+    """
+    import cv2
+
+    colors, faint = pixels[..., :3], pixels[..., 3] < _FAINT
+    seen = ~faint & ~hole
+    if not seen.any():
+        return np.where(faint[..., None], np.uint8(255), colors)
+    unseen = (~seen).astype(np.uint8)
+    _, labels = cv2.distanceTransformWithLabels(
+        unseen, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    nearest = labels.astype(np.intp)
+    by_label = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
+    by_label[nearest[seen]] = colors[seen]
+    return np.where(faint[..., None], by_label[nearest], colors)
 
 
 def _opacity(picture: Image.Image, hole: np.ndarray, feather: int) -> Image.Image:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from renma.config.tasks import CheckOptions
+from renma.config.run_tasks import CheckOptions
 from renma.core.events import Report
 from renma.train import plan_table
 from renma.train.caption_plan import Said, Tokens, captions, first_epoch

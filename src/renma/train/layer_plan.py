@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from renma.config.estimate import numbers
 from renma.config.layer_table import Choice, Slot
-from renma.config.tasks import LayersOptions
+from renma.config.run_tasks import LayersOptions
 from renma.core.events import Report
 from renma.formats.model_facts import facts
 from renma.train.plan import trained_layers, trained_parts

@@ -15,7 +15,7 @@ from renma.config import Run, costs
 from renma.config.adapter import AdapterSection
 from renma.config.estimate import ALGORITHMS, Shape, file_bytes, numbers, trained
 from renma.config.optimizer import Rates
-from renma.config.tasks import MemoryOptions
+from renma.config.run_tasks import MemoryOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.train.plan import Prepared, prepare, trained_layers

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from renma import assets
 from renma.config import views
-from renma.config.tasks import InitOptions
+from renma.config.run_tasks import InitOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_text

@@ -98,9 +98,16 @@ class Tagger:
 
     def digest(self) -> str:
         """Returns what changes when the model or its list does."""
-        weights = [self.model.with_name(self.model.name + tail) for tail in _BESIDE]
-        files = [self.model, self.tag_list, *(path for path in weights if path.is_file())]
-        return digest([self.contract, *map(file_hash, files)])
+        first, *weights = self._weights()
+        return digest([self.contract, *map(file_hash, (first, self.tag_list, *weights))])
+
+    def size(self) -> int:
+        """Returns the bytes of the model, with weights that lie in a file of their own."""
+        return sum(path.stat().st_size for path in self._weights())
+
+    def _weights(self) -> list[Path]:
+        beside = [self.model.with_name(self.model.name + tail) for tail in _BESIDE]
+        return [self.model, *(path for path in beside if path.is_file())]
 
 
 def contract(name: str) -> Contract:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from renma.caption.taggers._base import Form, Tagger, contract
 from renma.core.errors import UserError
+from renma.engine.onnx_session import device_of, failures, opened
 
 if TYPE_CHECKING:
     import numpy as np
 
-_ENGINES = {
-    "cuda": "CUDAExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
 _SLACK = 1e-3
 """Half-precision models round probabilities a little past 0 and 1."""
 
@@ -53,7 +48,7 @@ class Session:
         self._file = tagger.model
         self._contract = contract(tagger.contract)
         self._tags = tagger.tags()
-        self._session = _opened(tagger.model, settings.device, threads)
+        self._session = opened(tagger.model, settings.device, threads)
         entry = self._session.get_inputs()[0]
         self._name, shape = entry.name, entry.shape
         self.form = _form(shape, settings.input_values, self._contract, tagger.model)
@@ -65,9 +60,7 @@ class Session:
     @property
     def device(self) -> str:
         """Where it runs."""
-        known = {engine: name for name, engine in _ENGINES.items()}
-        engine = self._session.get_providers()[0]
-        return known.get(engine) or engine
+        return device_of(self._session)
 
     def said(self) -> str:
         """Returns in a few words how the model is used."""
@@ -122,8 +115,8 @@ class Session:
             missing = size - len(part)
             whole = np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part
             try:
-                (answer,) = self._session.run([self._output], {self._name: whole})
-            except _failures() as error:
+                answer: Any = self._session.run([self._output], {self._name: whole})[0]
+            except failures() as error:
                 raise UserError(f"cannot be run: {error}", where=self._file) from None
             if answer.shape != (size, len(self._tags)):
                 raise UserError(
@@ -144,48 +137,6 @@ class Session:
         grey = np.full_like(noise, 128)
         answer = self._answer(np.stack([self.prepare(noise), self.prepare(grey)]))
         return bool(answer.min() < -_SLACK or answer.max() > 1 + _SLACK)
-
-
-def _opened(file: Path, device: str, threads: int) -> Any:
-    import onnxruntime
-
-    there = onnxruntime.get_available_providers()
-    wanted = (
-        [_ENGINES[device]] if device != "auto" else [e for e in _ENGINES.values() if e in there]
-    )
-    if wanted[0] not in there:
-        raise UserError(
-            f"the installed onnxruntime cannot run on {device}",
-            where="device",
-            remedy=f"Install {_package(device)} in its place, or say --device cpu.",
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # threads that wait must not burn what other workers need
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # its warnings about graphs are for those who export them
-    engines = list(dict.fromkeys([wanted[0], _ENGINES["cpu"]]))
-    try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=engines)
-    except _failures() as error:
-        raise UserError(f"is no ONNX model that can be opened: {error}", where=file) from None
-    if device != "auto" and session.get_providers()[0] != wanted[0]:
-        raise UserError(f"cannot be run on {device}: its libraries do not load", where=file)
-    return session
-
-
-def _package(device: str) -> str:
-    return {"cuda": "onnxruntime-gpu", "directml": "onnxruntime-directml"}.get(device, device)
-
-
-def _failures() -> tuple[type[BaseException], ...]:
-    """Returns what onnxruntime raises; its errors share no class of their own."""
-    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    names = (
-        "EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf",
-        "ModelLoaded", "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException",
-    )  # fmt: skip
-    return (*(getattr(state, name) for name in names), RuntimeError)
 
 
 def _form(shape: list[Any], values: str, known: Any, file: Path) -> Form:

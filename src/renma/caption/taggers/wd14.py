@@ -1,9 +1,11 @@
 """WD14 taggers (v1, v2, v3, MOAT ...): ``model.onnx`` with ``selected_tags.csv``.
 
-A picture on white is padded to a square with white, scaled to 448 pixels, its channels ordered
-blue, green, red, as float32. As their author exports them the models take (height, width, channel)
-from 0 to 255 and answer with probabilities; exported from timm they take (channel, height, width)
-from -1 to 1 and answer with logits. Source: ``app.py`` and model cards of SmilingWolf's taggers.
+A picture on white is padded to a square with white, scaled to 448 pixels (area where it shrinks,
+else cubic), its channels ordered blue, green, red, as float32: the recipe of kohya-ss/sd-scripts'
+``tag_images_by_wd14_tagger.py``. SmilingWolf's own ``app.py`` scales with Pillow's bicubic filter,
+so its scores differ a little from these. As their author exports them the models take (height,
+width, channel) from 0 to 255 and answer with probabilities; exported from timm they take (channel,
+height, width) from -1 to 1 and answer with logits (model cards of SmilingWolf's taggers).
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ _KINDS = {0: "general", 1: "artist", 3: "copyright", 4: "character", 5: "meta", 
 """Danbooru's numbers for kinds of tags; 9 is the tagger's own."""
 _FORM = "Its first line must name the columns: tag_id,name,category,count."
 _WHITE = 255
+_LARGEST = 64_000_000
+"""Pixels of a square that is made as a whole, 192 MB; longer pictures are scaled in two steps."""
+_PIECE = 2_000_000
+"""About so many pixels are worked on at a time then."""
 
 
 def values_of(channels_first: bool) -> str:
@@ -45,6 +51,8 @@ def prepare(rgb: np.ndarray, side: int) -> np.ndarray:
 
     height, width = rgb.shape[:2]
     longest = max(height, width)
+    if longest > side and longest**2 > _LARGEST:
+        return _long(rgb[:, :, ::-1], side)
     above, left = (longest - height) // 2, (longest - width) // 2
     square = np.full((longest, longest, 3), _WHITE, np.uint8)
     square[above : above + height, left : left + width] = rgb[:, :, ::-1]
@@ -52,6 +60,39 @@ def prepare(rgb: np.ndarray, side: int) -> np.ndarray:
         how = cv2.INTER_AREA if longest > side else cv2.INTER_CUBIC
         square = cv2.resize(square, (side, side), interpolation=how)
     return square.astype(np.float32)
+
+
+def _long(picture: np.ndarray, side: int) -> np.ndarray:
+    """Returns what scaling the whole square gives, without the square, which takes gigabytes.
+
+    Averaging over areas is averaging along one axis, then along the other. The long axis comes
+    first, without the white beside the picture, in floats; rounding may differ by one.
+
+    Args:
+        picture: (height, width, 3), uint8.
+        side: pixels.
+    """
+    import cv2
+    import numpy as np
+
+    height, width = picture.shape[:2]
+    if width > height:
+        return _long(picture.transpose(1, 0, 2), side).transpose(1, 0, 2)
+    short = np.empty((side, width, 3), np.float32)
+    step = max(1, _PIECE // height)
+    for left in range(0, width, step):
+        piece = picture[:, left : left + step].astype(np.float32)
+        size = (piece.shape[1], side)
+        short[:, left : left + step] = cv2.resize(piece, size, interpolation=cv2.INTER_AREA)
+    square = np.empty((side, side, 3), np.float32)
+    left = (height - width) // 2
+    for top in range(0, side, step):
+        rows = short[top : top + step]
+        padded = np.full((len(rows), height, 3), _WHITE, np.float32)
+        padded[:, left : left + width] = rows
+        size = (side, len(rows))
+        square[top : top + step] = cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
+    return np.rint(square)
 
 
 def read_tags(file: Path) -> tuple[Tag, ...]:

@@ -20,7 +20,8 @@ class WriteOptions(Spread):
     """The folder of pictures; the folders inside it are taken too."""
     on_existing: Existing = "skip"
     """What to do with a picture that has a caption: skip it, write only where it says nothing
-    (only-empty), replace it, or put what is new behind it (append) or before it (prepend)."""
+    (only-empty), replace it, or put what is new behind it (append) or before it (prepend). Where
+    nothing is said of a picture, its caption stays."""
     extension: str = ".txt"
     """Ending of the caption files."""
     separator: str = ","
@@ -30,6 +31,9 @@ class WriteOptions(Spread):
     files; entries that the file has already are treated as --on-existing says."""
     max_pixels: int = Field(default=64_000_000, ge=1)
     """Pictures with more are left out and named: a small file can hold a huge one."""
+    workers: int | None = Field(default=None, ge=1)
+    """How many batches are worked on at a time; each worker holds the whole model (default: one for
+    each processor core if the model has at most 100 MB, else one that uses all cores)."""
     batch: int = Field(default=8, ge=1)
     """How many pictures the model gets at a time."""
     diff: bool = False

@@ -24,8 +24,10 @@ class TagOptions(WriteOptions):
 
     model: tuple[str, ...] = ()
     """A tagger: its .onnx file, or the folder with model.onnx and selected_tags.csv (WD14),
-    tag_mapping.json (CL-tagger) or tags.txt (DeepDanbooru). FILE:0.4 gives it a threshold of its
-    own. Repeatable (default: the small tagger inside renma, which knows drawn avatars only)."""
+    tag_mapping.json (CL-tagger) or tags.txt (DeepDanbooru). FILE:0.4 gives it a threshold of
+    its own, in the place of --threshold; names of characters and kinds named by
+    --category-threshold keep theirs. Repeatable (default: the small tagger inside renma, which
+    knows drawn avatars only)."""
     threshold: float = Field(default=0.35, ge=LOWEST, le=1)
     """Tags with a lower score are left out."""
     character_threshold: float = Field(default=0.85, ge=LOWEST, le=1)
@@ -34,7 +36,8 @@ class TagOptions(WriteOptions):
     """The same for another kind of tag, such as copyright=0.5; repeatable."""
     combine: Literal["union", "intersection", "mean", "max"] = "union"
     """How several taggers are put together: a tag that any of them gives, that all of them give, or
-    by the mean or the highest of the scores of those that know it."""
+    by the mean or the highest of the scores of those that know it; with those two, --threshold
+    decides, not the thresholds of single taggers."""
     undesired: tuple[str, ...] = ()
     """A tag to leave out; repeatable. Blanks and underscores are the same here."""
     always_first: tuple[str, ...] = ()

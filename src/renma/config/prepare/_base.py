@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,9 @@ class Spread(Section):
 
 class StepOptions(Spread):
     """Options of a step that makes a new folder of pictures out of one."""
+
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Names of the options that are further folders to write into."""
 
     folder: Path = argument()
     """The folder of pictures; the folders inside it are taken too. It is never changed."""

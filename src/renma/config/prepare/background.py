@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
@@ -17,6 +17,8 @@ TRANSPARENT = "transparent"
 
 class BackgroundOptions(StepOptions):
     """Options of ``renma prepare background``."""
+
+    beside: ClassVar[tuple[str, ...]] = ("save_masks",)
 
     color: str = "white"
     """What the background becomes: white, another name or #rrggbb, or transparent."""
@@ -46,7 +48,7 @@ class BackgroundOptions(StepOptions):
     """Keep the background and take the subject away."""
     save_masks: Path | None = None
     """Write the masks into this folder too, white for the subject: masked training takes them as
-    mask_dir."""
+    mask_dir. It must be empty, or the one of an earlier run."""
 
     @field_validator("color")
     @classmethod

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from renma.config.prepare._base import StepOptions
+from renma.config.prepare._place import Place, read_place
 from renma.core.errors import UserError
-
-_NUMBER = r"\s*(\d+(?:\.\d+)?)(%?)\s*"
-_BOX = re.compile(",".join([_NUMBER] * 4))
 
 
 class EraseOptions(StepOptions):
@@ -21,11 +18,12 @@ class EraseOptions(StepOptions):
     masks: Path | None = None
     """A folder of painted masks, named as the pictures are: white is erased, black stays."""
     box: tuple[str, ...] = ()
-    """A place to erase in every picture: x,y,width,height in pixels or with % of the picture's
-    size, such as 75%,92%,25%,8%; repeatable."""
+    """A place to erase in every picture: left,top,width,height in pixels, with % of the picture's
+    size such as 75%,92%,25%,8%, or as four shares up to 1; what lies beyond a picture is no
+    matter; repeatable."""
     boxes: Path | None = None
-    """A table (CSV) of places: picture,x,y,width,height, one a line, as many for a picture as it
-    needs."""
+    """A list of places: name, left, top, width, height, as CSV, JSON or TOML, as many for a picture
+    as it needs; one that reaches beyond its picture is told and that picture left out."""
     detect: Literal["corner-text"] | None = None
     """Look for lines of small writing in the corners, as signatures and site names are."""
     method: Literal["telea", "ns", "lama"] = "telea"
@@ -44,9 +42,16 @@ class EraseOptions(StepOptions):
     @classmethod
     def _readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for each in value:
-            if not _BOX.fullmatch(each):
-                raise ValueError("is no place; write x,y,width,height, such as 10,20,100,40")
+            try:
+                read_place(each.split(","))
+            except UserError as error:
+                raise ValueError(f"{error.what}; write 10,20,100,40 or 75%,92%,25%,8%") from None
         return value
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Returns what --box says, read."""
+        return tuple(read_place(each.split(","), f"--box {each}") for each in self.box)
 
     @model_validator(mode="after")
     def _fits_together(self) -> EraseOptions:
@@ -62,32 +67,3 @@ class EraseOptions(StepOptions):
         if self.grow is not None and self.feather is not None and self.feather > self.grow:
             raise UserError("--feather must not be more than --grow: the old would shine through")
         return self
-
-
-def place(box: str, width: int, height: int) -> tuple[int, int, int, int]:
-    """Returns left, top, right, bottom in pixels of a written place, clipped to the picture.
-
-    Args:
-        box: ``x,y,width,height``, each a number of pixels or with ``%``.
-        width: of the picture.
-        height: of the picture.
-
-    Raises:
-        UserError: it cannot be read, or lies wholly outside.
-    """
-    found = _BOX.fullmatch(box)
-    if found is None:
-        raise UserError(f"'{box}' is no place", remedy="Write x,y,width,height.")
-    sides = (width, height, width, height)
-    values = [
-        float(number) * (side / 100 if percent else 1)
-        for number, percent, side in zip(
-            found.groups()[::2], found.groups()[1::2], sides, strict=True
-        )
-    ]
-    left, top = max(0, round(values[0])), max(0, round(values[1]))
-    right = min(width, round(values[0] + values[2]))
-    bottom = min(height, round(values[1] + values[3]))
-    if left >= right or top >= bottom:
-        raise UserError(f"the place {box} lies outside of its {width}x{height} pixels")
-    return left, top, right, bottom

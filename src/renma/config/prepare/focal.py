@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ from renma.core.errors import UserError
 
 class FocalOptions(FindsFaces):
     """Options of ``renma prepare focal``."""
+
+    beside: ClassVar[tuple[str, ...]] = ("overlay",)
 
     size: Size = word("512x512")
     """Width and height of the cut-outs: as much of the picture as this shape can hold."""
@@ -28,7 +30,8 @@ class FocalOptions(FindsFaces):
     """What becomes of pictures smaller than the size: enlarged, or left out and named."""
     overlay: Path | None = None
     """Write each picture with its points and its cut-out drawn in into this folder: faces red,
-    corners blue, entropy yellow, the middle of the cut-out green."""
+    corners blue, entropy yellow, the middle of the cut-out green. It must be empty, or the one of
+    an earlier run."""
 
     @model_validator(mode="after")
     def _something_draws(self) -> FocalOptions:

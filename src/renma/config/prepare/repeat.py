@@ -23,6 +23,11 @@ class RepeatOptions(Section):
     originals: Path | None = None
     """Where the originals are now, if they were moved; with -o, also other pictures to do the same
     to."""
+    save_masks: Path | None = None
+    """Where a step puts its masks this time. Needed where it wrote some, unless it goes on in the
+    folders of then: a record alone does not say where to write."""
+    overlay: Path | None = None
+    """The same for the overlays of prepare focal."""
     show: bool = False
     """Only print the steps, as commands that could be typed."""
     executor: Literal["processes", "serial", "ray"] | None = None

@@ -24,21 +24,18 @@ _WAYS: dict[str, Callable[[Source], Detect]] = {
 }
 
 
-def opened(
-    detector: str, model: Path | None = None, score: float | None = None, threads: int = 1
-) -> Detect:
+def opened(detector: str, model: Path | None = None, score: float | None = None) -> Detect:
     """Returns what finds the faces of a picture.
 
     Args:
         detector: ``auto``, ``nudenet``, ``animeface``, ``haar``, ``yunet`` or ``yolo``.
         model: the ONNX file of the last two.
         score: how sure it must be; None for the detector's own default.
-        threads: of a network; 0 for all cores.
 
     Raises:
         UserError: the detector is not installed, or its file is not what it should be.
     """
-    return _WAYS[detector](Source(model, score, threads))
+    return _WAYS[detector](Source(model, score))
 
 
 def identity(detector: str, model: Path | None = None) -> tuple[object, ...]:

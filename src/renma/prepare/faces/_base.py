@@ -19,12 +19,10 @@ class Source:
     Args:
         model: an ONNX file.
         score: how sure it must be; None for its own default.
-        threads: of a network; 0 for all cores.
     """
 
     model: Path | None = None
     score: float | None = None
-    threads: int = 1
 
 
 @dataclass(frozen=True)

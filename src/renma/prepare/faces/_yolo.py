@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from renma.core.errors import UserError
-from renma.prepare.faces._base import Box, Face, distinct, within
+from renma.prepare.faces._base import Box, Face, distinct, shrunk, within
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+_SQUARE = 8192
+"""Pixels a side of the largest square that a picture is laid on as it is."""
 _FEW = 1000
 """Version 10 gives 300 boxes; version 5 gives thousands."""
 
@@ -59,7 +61,7 @@ def look(
 
 def on_square(
     rgb: np.ndarray, side: int, pad: tuple[int, int, int], grow: float = 1.0
-) -> tuple[np.ndarray, float, tuple[int, int]]:
+) -> tuple[np.ndarray, float, tuple[float, float]]:
     """Returns the network's input, pixels of it for one of the picture, and the picture's place.
 
     Args:
@@ -73,6 +75,10 @@ def on_square(
     """
     import cv2
 
+    if max(rgb.shape[:2]) * grow > _SQUARE:  # a strip's square would hold many times its pixels
+        small, less = shrunk(rgb, int(_SQUARE / grow))
+        values, scale, (left, top) = on_square(small, side, pad, grow)
+        return values, scale / less, (left * less, top * less)
     height, width = rgb.shape[:2]
     square = round(max(height, width) * grow)
     left, top = (square - width) // 2, (square - height) // 2

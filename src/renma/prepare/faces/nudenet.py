@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from renma.core.errors import UserError
-from renma.prepare._session import session
+from renma.prepare._session import named, session
 from renma.prepare.faces import _yolo
 from renma.prepare.faces._base import Detect, Face, Source, distinct
 
@@ -43,9 +43,11 @@ def opened(source: Source) -> Detect:
             "the detector nudenet is not installed",
             remedy="pip install nudenet, or choose another --detector.",
         )
-    network = session(path, source.threads)
+    network = session(path)
     classes = [number for number, name in _yolo.names(network).items() if "FACE" in name]
     least = SCORE if source.score is None else source.score
+
+    name = named("nudenet", network)
 
     def detect(rgb: np.ndarray) -> list[Face]:
         found: list[Face] = []
@@ -53,6 +55,6 @@ def opened(source: Source) -> Detect:
             found += _yolo.look(
                 network, rgb, classes, side=side, least=least, pad=(0, 0, 0), grow=grow
             )
-        return [replace(face, detector="nudenet") for face in distinct(found)]
+        return [replace(face, detector=name) for face in distinct(found)]
 
     return detect

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from renma.core.errors import UserError
-from renma.prepare._session import session
+from renma.prepare._session import named, session
 from renma.prepare.faces import _yolo
 from renma.prepare.faces._base import Detect, Face, Source
 
@@ -25,7 +25,7 @@ def opened(source: Source) -> Detect:
     """
     if source.model is None:
         raise UserError("--detector yolo needs a network", remedy="Give it with --model FILE.")
-    network = session(source.model, source.threads)
+    network = session(source.model)
     known = _yolo.names(network)
     classes = _faces(known)
     if not classes:
@@ -38,9 +38,11 @@ def opened(source: Source) -> Detect:
     side = side if isinstance(side, int) and side > 0 else _SIDE
     least = SCORE if source.score is None else source.score
 
+    name = named("yolo", network)
+
     def detect(rgb: np.ndarray) -> list[Face]:
         found = _yolo.look(network, rgb, classes, side=side, least=least)
-        return [replace(face, detector="yolo") for face in found]
+        return [replace(face, detector=name) for face in found]
 
     return detect
 

@@ -14,7 +14,7 @@ import numpy as np
 from renma.core import registry
 from renma.prepare.inpaint._base import Filler
 
-__all__ = ["Filler", "fill", "grown", "names", "opened"]
+__all__ = ["Filler", "device", "fill", "grown", "names", "opened"]
 _LEAST_MARGIN = 64
 """Pixels around a hole that a method sees at least."""
 
@@ -24,19 +24,23 @@ def names() -> tuple[str, ...]:
     return registry.names(__name__)
 
 
-def opened(method: str, model: Path | None = None, threads: int = 1) -> Filler:
+def opened(method: str, model: Path | None = None) -> Filler:
     """Returns the function that fills holes; a network is loaded here, once for many pictures.
 
     Args:
         method: one of :func:`names`.
         model: the network's file, for ``lama``.
-        threads: of the network; 0 for all cores.
 
     Raises:
         UserError: no such method, or a file that cannot be used.
     """
-    filler: Filler = registry.load(__name__, method).opened(model, threads)
+    filler: Filler = registry.load(__name__, method).opened(model)
     return filler
+
+
+def device(filler: Filler) -> str | None:
+    """Returns where a filler's network runs; None for one without a network."""
+    return getattr(filler, "device", None)
 
 
 def fill(rgb: np.ndarray, hole: np.ndarray, filler: Filler, feather: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ class _Lama:
     network: Network
     multiple: int
     fixed: tuple[int, int] | None
+    white: float = 1.0
+    """What the network gives for white: exports differ in whether that is 1 or 255."""
+    device: str = "cpu"
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         import cv2
@@ -53,13 +56,13 @@ class _Lama:
         mask = np.pad(hole, ((0, below), (0, beside)), mode="symmetric").astype(np.float32)
         values = (picture.astype(np.float32) / 255).transpose(2, 0, 1)[None]
         out = np.asarray(self.network(values, mask[None, None]), np.float32)[0]
-        # exports differ in whether they give 0 to 1 or 0 to 255
-        scaled = out if float(out.max()) > 2 else out * 255
-        whole = np.clip(scaled, 0, 255).round().astype(np.uint8).transpose(1, 2, 0)
+        whole = (
+            np.clip(out * (255 / self.white), 0, 255).round().astype(np.uint8).transpose(1, 2, 0)
+        )
         return whole[:height, :width]
 
 
-def opened(model: Path | None, threads: int) -> Filler:
+def opened(model: Path | None) -> Filler:
     """Returns the filler.
 
     Raises:
@@ -70,8 +73,26 @@ def opened(model: Path | None, threads: int) -> Filler:
     if not model.is_file():
         raise UserError("there is no such file", where=model)
     if model.suffix.lower() == ".onnx":
-        return _from_onnx(model, threads)
-    return _Lama(_torch_script(model), 8, None)
+        return _from_onnx(model)
+    return _probed(_Lama(_torch_script(model), 8, None), model, RuntimeError)
+
+
+def _probed(lama: _Lama, path: Path, *failures: type[BaseException]) -> _Lama:
+    """Returns a network that knows its own scale, told by white with a hole in it.
+
+    The pictures themselves would not do: a dark one of 0 to 255 may reach no higher than 2.
+    """
+    height, width = lama.fixed or (64, 64)
+    hole = np.zeros((1, 1, height, width), np.float32)
+    hole[..., height // 4 : height // 2, width // 4 : width // 2] = 1
+    try:
+        out = np.asarray(lama.network(np.ones((1, 3, height, width), np.float32), hole))
+    except failures as error:
+        reason = next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)
+        raise UserError(f"is no LaMa: it cannot be run ({reason})", where=path) from None
+    if out.shape != (1, 3, height, width) or not np.isfinite(out).all():
+        raise UserError("is no LaMa: it does not answer with a picture", where=path)
+    return replace(lama, white=255.0 if float(np.median(out)) > 2 else 1.0)
 
 
 def _fitting(height: int, width: int) -> tuple[int, int]:
@@ -97,10 +118,11 @@ def _torch_script(path: Path) -> Network:
     return run
 
 
-def _from_onnx(path: Path, threads: int) -> Filler:
+def _from_onnx(path: Path) -> Filler:
+    from renma.engine.onnx_session import device_of, failures
     from renma.prepare._session import session
 
-    opened = session(path, threads)
+    opened = session(path)
     inputs = opened.get_inputs()
     shape = inputs[0].shape
     four = len(inputs) == 1 and len(shape) == 4 and shape[1] == 4
@@ -119,4 +141,5 @@ def _from_onnx(path: Path, threads: int) -> Filler:
         answer: Any = opened.run(None, given)[0]
         return answer
 
-    return _Lama(run, 32 if four else 8, fixed)
+    lama = _Lama(run, 32 if four else 8, fixed, device=device_of(opened))
+    return _probed(lama, path, *failures())

@@ -16,7 +16,7 @@ RADIUS = 5
 """Pixels around a point that its colour is made of."""
 
 
-def opened(model: Path | None, threads: int) -> Filler:  # noqa: ARG001 - all are opened alike
+def opened(model: Path | None) -> Filler:  # noqa: ARG001 - all are opened alike
     """Returns the filler."""
     return fill
 

@@ -20,9 +20,7 @@ def names() -> tuple[str, ...]:
     return registry.names(__name__)
 
 
-def opened(
-    backend: str = "auto", model: Path | None = None, kind: str = "auto", threads: int = 1
-) -> Finder:
+def opened(backend: str = "auto", model: Path | None = None, kind: str = "auto") -> Finder:
     """Returns the function that finds subjects; a network is loaded here, once for many pictures.
 
     Args:
@@ -30,12 +28,11 @@ def opened(
         model: an ONNX file, for ``onnx``, and for ``auto`` where neither transparency nor a plain
             background tells the subject.
         kind: which sort of network the file holds; ``auto`` tells by its name and shape.
-        threads: of the network; 0 for all cores.
 
     Raises:
         UserError: no such way, or a file that is none of the known networks.
     """
-    source = Source(model, kind, threads)
+    source = Source(model, kind)
     finder: Finder = registry.load(__name__, backend).opened(source)
     return finder
 

@@ -16,12 +16,10 @@ class Source:
     Args:
         model: an ONNX file.
         kind: which sort of network it holds.
-        threads: of a network; 0 for all cores.
     """
 
     model: Path | None = None
     kind: str = "auto"
-    threads: int = 1
 
 
 @dataclass(frozen=True)

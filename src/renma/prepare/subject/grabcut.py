@@ -18,18 +18,20 @@ _AGREEMENT = 0.85
 _FRAME, _SIDES, _TOP = 0.03, 0.2, 0.08
 
 
-def opened(source: Source) -> Finder:
+def opened(source: Source) -> Finder:  # noqa: ARG001 - every way is opened alike
     """Returns the finder."""
-    person = Person(source.threads)
+    person = Person()
+    on = {"device": person.device}
 
     def find(rgb: np.ndarray, alpha: np.ndarray | None) -> Found:  # noqa: ARG001
         seen = person.mask(rgb)
         if seen is None:
-            return Found(from_frame(rgb), "grabcut", sharp=False, how={"start": "frame"})
+            return Found(from_frame(rgb), "grabcut", sharp=False, how={"start": "frame", **on})
         mask = from_guess(rgb, seen)
         if _overlap(mask >= 0.5, seen >= 0.5) < _AGREEMENT:
-            return Found(seen, "person", sharp=False, how={"start": "person", "cut": "strayed"})
-        return Found(mask, "grabcut", sharp=False, how={"start": "person"})
+            how: dict[str, object] = {"start": "person", "cut": "strayed", **on}
+            return Found(seen, "person", sharp=False, how=how)
+        return Found(mask, "grabcut", sharp=False, how={"start": "person", **on})
 
     return find
 

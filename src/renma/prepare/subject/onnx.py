@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from renma.core.errors import UserError
+from renma.engine.onnx_session import device_of
 from renma.prepare._session import session
 from renma.prepare.subject._base import Finder, Found, Source
 
@@ -56,10 +57,13 @@ _NAMED = (  # the first that a file's name holds
     ("imgly", "imgly"),
     ("birefnet", "birefnet"),
     ("isnet", "isnet"),
-    ("rmbg", "isnet"),
     ("u2net", "u2net"),
     ("silueta", "u2net"),
     ("selfie", "selfie"),
+)
+_VERSIONS = (
+    (("1.4", "1_4", "1-4", "rmbg14", "v14"), "isnet"),
+    (("2.0", "2_0", "2-0", "rmbg2", "rmbg-2", "rmbg_2", "v2"), "birefnet"),
 )
 
 
@@ -71,17 +75,19 @@ def opened(source: Source) -> Finder:
     """
     if source.model is None:
         raise UserError("--backend onnx needs a network", remedy="Give it with --model FILE.onnx.")
-    run = session(source.model, source.threads)
+    run = session(source.model)
     shape = _shape(run, source.model)
     name = source.kind if source.kind != "auto" else recognised(source.model, run)
     kind = KINDS[name]
     size = tuple(n if isinstance(n, int) and n > 0 else kind.side for n in shape[2:])
     key, path = run.get_inputs()[0].name, source.model
 
+    said: dict[str, object] = {"model": path.name, "kind": name, "device": device_of(run)}
+
     def find(rgb: np.ndarray, alpha: np.ndarray | None) -> Found:  # noqa: ARG001
         answer: Any = run.run([run.get_outputs()[0].name], {key: asked(rgb, kind, size)})[0]
         mask = answered(np.asarray(answer), kind, rgb.shape[:2])
-        return Found(mask, "onnx", sharp=False, how={"model": path.name, "kind": name})
+        return Found(mask, "onnx", sharp=False, how=said)
 
     return find
 
@@ -93,6 +99,8 @@ def recognised(path: Path, run: Any) -> str:
         UserError: neither tells.
     """
     stem = path.stem.lower()
+    if "rmbg" in stem:
+        return _rmbg(path, stem, run)
     for part, kind in _NAMED:
         if part in stem:
             return kind
@@ -102,12 +110,28 @@ def recognised(path: Path, run: Any) -> str:
         # BiRefNet's export calls its input so; IS-Net's gives its side outputs too
         return "birefnet" if run.get_inputs()[0].name == "input_image" else "isnet"
     if side not in by_side:
-        raise UserError(
-            "neither its name nor its shape tells which sort of network it is",
-            where=path,
-            remedy=f"Say it with --model-kind: {', '.join(KINDS)}.",
-        )
+        raise _untold(path, "neither its name nor its shape tells which sort of network it is")
     return by_side[side]
+
+
+def _rmbg(path: Path, stem: str, run: Any) -> str:
+    """Returns the sort of one of BRIA's networks: RMBG-1.4 is an IS-Net, 2.0 a BiRefNet.
+
+    Version 1.4 has 44 million numbers, 2.0 has 221 million; a file is 1, 2 or 4 bytes a number.
+    """
+    size = path.stat().st_size
+    told = {kind for signs, kind in _VERSIONS if any(sign in stem for sign in signs)}
+    if run.get_inputs()[0].name == "pixel_values":  # as the export of 2.0 calls its input
+        told.add("birefnet")
+    if size > 40e6:
+        told.add("isnet" if size < 200e6 else "birefnet")
+    if len(told) == 1:
+        return told.pop()
+    raise _untold(path, "is RMBG 1.4 (of the kind isnet) or 2.0 (birefnet), which are asked unlike")
+
+
+def _untold(path: Path, what: str) -> UserError:
+    return UserError(what, where=path, remedy=f"Say it with --model-kind: {', '.join(KINDS)}.")
 
 
 def asked(rgb: np.ndarray, kind: Kind, size: tuple[int, ...]) -> np.ndarray:

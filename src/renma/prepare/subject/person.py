@@ -13,25 +13,25 @@ import numpy as np
 
 from renma.assets import FOLDER
 from renma.core.errors import UserError
+from renma.engine.onnx_session import device_of
 from renma.prepare._session import session
 from renma.prepare.subject._base import Finder, Found, Source
 
 MODEL = FOLDER / "subject" / "person.onnx"
 _SIDE = 256
+_LONGEST = 4096
+"""Longer pictures are made smaller before they are padded to a square."""
 _SEEN, _MARGIN = 0.3, 0.15
 LEAST = 0.005
 """Share of the picture that a person takes at least; less is a mistake of the network."""
 
 
 class Person:
-    """The network, loaded.
+    """The network, loaded."""
 
-    Args:
-        threads: it computes with.
-    """
-
-    def __init__(self, threads: int = 1) -> None:
-        self._session = session(MODEL, threads)
+    def __init__(self) -> None:
+        self._session = session(MODEL)
+        self.device = device_of(self._session)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, rgb: np.ndarray, alpha: np.ndarray | None) -> Found:  # noqa: ARG002
@@ -43,7 +43,7 @@ class Person:
         mask = self.mask(rgb)
         if mask is None:
             raise UserError("shows no person", remedy="Choose another --backend.")
-        return Found(mask, "person", sharp=False, how={})
+        return Found(mask, "person", sharp=False, how={"device": self.device})
 
     def mask(self, rgb: np.ndarray) -> np.ndarray | None:
         """Returns the mask, float32 (height, width) 0 to 1, or None where nobody is seen."""
@@ -70,6 +70,14 @@ class Person:
         return cv2.resize(out[0, 0], (width, height), interpolation=cv2.INTER_LINEAR)
 
     def _padded(self, rgb: np.ndarray) -> np.ndarray:
+        import cv2
+
+        scale = max(1.0, max(rgb.shape[:2]) / _LONGEST)
+        if scale > 1:  # a strip's square would hold many times its pixels
+            height, width = rgb.shape[:2]
+            size = (max(1, round(width / scale)), max(1, round(height / scale)))
+            small = cv2.resize(np.ascontiguousarray(rgb), size, interpolation=cv2.INTER_AREA)
+            return cv2.resize(self._padded(small), (width, height), interpolation=cv2.INTER_LINEAR)
         height, width = rgb.shape[:2]
         side = max(height, width)
         top, left = (side - height) // 2, (side - width) // 2
@@ -78,9 +86,9 @@ class Person:
         return self._stretched(square)[top : top + height, left : left + width]
 
 
-def opened(source: Source) -> Finder:
+def opened(source: Source) -> Finder:  # noqa: ARG001 - every way is opened alike
     """Returns the finder."""
-    return Person(source.threads)
+    return Person()
 
 
 def _seen(mask: np.ndarray) -> tuple[int, int, int, int] | None:

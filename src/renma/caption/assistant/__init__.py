@@ -1,0 +1,1 @@
+"""What ``renma caption maruzen`` and ``renma caption audit`` know and reckon."""

@@ -1,0 +1,106 @@
+"""``renma sample``: pictures from prompts, with any number of LoRAs.
+
+A picture's name ends in digits of its recipe's digest, so what is there already is not drawn again
+and an interrupted command goes on where it stopped. Each picture depends on its own seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from renma.config.picture_recipe import Recipe
+from renma.config.sample_task import SampleOptions
+from renma.core.counted import counted
+from renma.core.events import Report
+from renma.core.store import probe, sweep, write_atomic
+from renma.engine.compose import draw_scenes
+from renma.engine.model import load_family
+from renma.use import drawn_file
+from renma.use.contact_sheet import contact_sheet
+from renma.use.recipe_scene import cast_of, scenes_of
+from renma.use.recipes import recipes
+
+SHEET = "sheet.png"
+_DIGITS = 10
+"""Of the digest, in a picture's name."""
+
+
+def run(options: SampleOptions, report: Report) -> None:
+    """Draws pictures, and a sheet of them where there are several.
+
+    Raises:
+        UserError: whatever is wrong with prompts, LoRAs, regions, the model or the folder.
+    """
+
+    def warn(text: str) -> None:
+        report.event("warned", text=text)
+
+    wanted = recipes(options, warn)
+    probe(options.out)
+    sweep(options.out, older_than=60)
+    paths = [options.out / name_of(recipe, number) for number, recipe in enumerate(wanted)]
+    paths = [there(path) or path for path in paths]
+    todo = {path: recipe for path, recipe in zip(paths, wanted, strict=True) if not path.exists()}
+    if kept := len(set(paths)) - len(todo):
+        report.line(f"{counted(kept, 'picture')} there already, kept")
+    if todo:
+        draw(options, todo, report)
+    every = list(dict.fromkeys(paths))
+    if len(every) > 1:
+        page = contact_sheet(every)
+        write_atomic(options.out / SHEET, lambda part: page.save(part, format="PNG"))
+        report.line(f"sheet: {options.out / SHEET}")
+    report.line(f"{counted(len(every), 'picture')} in {options.out}")
+
+
+def name_of(recipe: Recipe, number: int) -> str:
+    """Returns a picture's file name: its place in the command, its seed, its digest."""
+    return f"{number + 1:04d}-{recipe.prompt.seed}-{recipe.digest()[:_DIGITS]}.png"
+
+
+def there(path: Path) -> Path | None:
+    """Returns the picture of the same recipe, whatever its place in another command was."""
+    tail = path.name.partition("-")[2]
+    return next(iter(sorted(path.parent.glob(f"[0-9]*-{tail}"))), None)
+
+
+def draw(options: SampleOptions, todo: dict[Path, Recipe], report: Report) -> None:
+    """Draws and writes pictures.
+
+    Raises:
+        UserError: a LoRA does not fit the model, a full disk.
+    """
+    first = next(iter(todo.values()))
+    family = load_family(
+        first.model,
+        device=options.device,
+        precision=first.precision,
+        base=Path(first.base) if first.base else None,
+    )
+    paths, chosen = list(todo), list(todo.values())
+    cast, places = cast_of(family, chosen)
+    scenes = scenes_of(chosen, places)
+    _told(chosen, report)
+    done = 0
+    report.event("sampling", done=0, total=len(paths))
+    for batch in draw_scenes(
+        family,
+        scenes,
+        cast,
+        batch_size=options.batch_size,
+        warn=lambda text: report.event("warned", text=text),
+    ):
+        for place, picture in batch.items():
+            drawn_file.write(paths[place], picture, chosen[place])
+        done += len(batch)
+        report.event("sampling", done=done, total=len(paths))
+
+
+def _told(chosen: Sequence[Recipe], report: Report) -> None:
+    """Says which LoRAs are drawn with."""
+    used = {lora.name: lora for recipe in chosen for lora in (*recipe.loras, *recipe.named)}
+    if used:
+        report.line(f"LoRAs: {', '.join(used)}")
+    if any(lora.unet == lora.text_encoder == 0 for r in chosen for lora in r.loras):
+        report.event("warned", text="a LoRA of weight 0 has no effect")

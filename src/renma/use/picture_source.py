@@ -1,0 +1,239 @@
+"""What pictures are drawn with: a model or a run, and LoRA files by the names given to them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from renma.config import load_run
+from renma.config.load import set_values, validate
+from renma.config.model import ModelConfig
+from renma.config.picture_recipe import UsedLora
+from renma.config.sample import SampleConfig
+from renma.core.errors import UserError, did_you_mean
+from renma.core.place import is_there
+from renma.formats import safetensors
+from renma.formats.model_facts import ModelFacts, facts
+from renma.use.prompt_loras import number
+
+Precision = Literal["fp32", "fp16", "bf16"]
+_A_PATH = re.compile(r"[/\\]|\.safetensors$")
+"""What follows a colon that belongs to the path itself, as in C:\\loras\\a.safetensors."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What ``renma sample MODEL`` means.
+
+    Attributes:
+        model: the base model.
+        base: folder that its relative paths start from.
+        lora: the run's own LoRA, if it is a run.
+        sample: the run's options of previews.
+        precision: the run's.
+    """
+
+    model: ModelConfig
+    base: Path = Path()
+    lora: Path | None = None
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    precision: Precision = "fp32"
+
+    @classmethod
+    def of(cls, text: str, assignments: tuple[str, ...] = ()) -> Source:
+        """Returns the source of a model's name or place, or of a run's folder.
+
+        Args:
+            text: ``mame``, a file or a folder.
+            assignments: ``key=value`` of the ``[model]`` section.
+
+        Raises:
+            UserError: there is nothing, or an option that does not exist.
+        """
+        folder = _run_folder(Path(text)) if text != "mame" else None
+        if folder is None:
+            raw = set_values({"model": {"path": text}}, [f"model.{one}" for one in assignments])
+            return cls(validate(ModelConfig, raw["model"], "--set", assignments))
+        run = load_run(folder / "run.toml", [f"model.{one}" for one in assignments])
+        if run.start.base_weights:
+            raise UserError(
+                "was trained upon start.base_weights, which is not drawn with",
+                where=folder,
+                remedy="Give its model, and every LoRA with --lora.",
+            )
+        name = f"{run.output.name}.safetensors"
+        lora = _last(folder / "lora", name)
+        precision = run.train.precision
+        # what "auto" meant may have been another machine's
+        known = "fp32" if precision == "auto" else precision
+        return cls(run.model, folder, lora, run.sample, known)
+
+    def facts(self) -> ModelFacts:
+        """Returns what the model's own files say.
+
+        Raises:
+            UserError: the model cannot be used.
+        """
+        place = self.model.place(self.base)
+        found = facts(place, self.model, self.base)
+        if found.problem:
+            raise UserError(found.problem, where=place)
+        return found
+
+
+class Shelf:
+    """LoRA files by the names that people give them.
+
+    Args:
+        folder: where names in prompts are looked for, and below; None is nowhere.
+        blocks: preset or list of strengths by block, by name or path.
+    """
+
+    def __init__(self, folder: Path | None, blocks: Mapping[str, str]) -> None:
+        self.folder, self.blocks = folder, dict(blocks)
+        self._asked: set[str] = set()
+        self._known: dict[str, Path] = {}
+        if folder is not None:
+            if not folder.is_dir():
+                raise UserError("is no folder", where=f"--lora-dir {folder}")
+            for path in sorted(folder.rglob("*.safetensors"), reverse=True):
+                self._known[path.stem] = path
+        self._hashes: dict[Path, str] = {}
+
+    def given(self, text: str) -> UsedLora:
+        """Returns the LoRA of ``FILE``, ``FILE:WEIGHT`` or ``FILE:WEIGHT:TEXT_WEIGHT``.
+
+        Raises:
+            UserError: no such file, or a weight that is no number.
+        """
+        path, weights = text, list[str]()
+        while len(weights) < 2 and ":" in path and not Path(path).is_file():
+            head, _, tail = path.rpartition(":")
+            if not head or _A_PATH.search(tail):
+                break
+            path, weights = head, [tail, *weights]
+        values = [number(weight, f"--lora {text}") for weight in weights] or [1.0]
+        return self.used(Path(path).stem, Path(path), values[0], values[-1])
+
+    def named(self, name: str, blocks: str) -> UsedLora:
+        """Returns the LoRA that a prompt names.
+
+        Raises:
+            UserError: nothing of that name.
+        """
+        path = Path(name) if Path(name).is_file() else self._known.get(Path(name).stem)
+        if path is None:
+            if self.folder is None:
+                raise UserError(
+                    f"the prompt names a LoRA '{name}'", remedy="Say where it lies with --lora-dir."
+                )
+            remedy = (
+                did_you_mean(name, self._known) or "Names are those of files, without the ending."
+            )
+            raise UserError(f"holds no LoRA '{name}'", where=self.folder, remedy=remedy)
+        return self.used(name, path, blocks=blocks)
+
+    def used(
+        self, name: str, path: Path, unet: float = 1.0, text: float = 1.0, blocks: str = ""
+    ) -> UsedLora:
+        """Returns a LoRA with its hash and its blocks."""
+        for key in (str(path), path.name, path.stem, name):
+            if key in self.blocks:
+                self._asked.add(key)
+                blocks = blocks or self.blocks[key]
+        if path not in self._hashes:
+            self._hashes[path] = payload_hash(path)
+        row: dict[str, Any] = {"name": name, "path": str(path), "sha256": self._hashes[path]}
+        return UsedLora(**row, unet=unet, text_encoder=text, blocks=blocks)
+
+    def found_again(self, lora: UsedLora) -> UsedLora:
+        """Returns a recipe's LoRA at the place where it is now.
+
+        Raises:
+            UserError: it is nowhere, or another file has its name.
+        """
+        places = [Path(lora.path), self._known.get(Path(lora.path).stem)]
+        there = [path for path in places if path is not None and path.is_file()]
+        for path in there:
+            if payload_hash(path) == lora.sha256:
+                return lora.model_copy(update={"path": str(path)})
+        what = "holds other weights than the picture was drawn with" if there else "is not there"
+        raise UserError(
+            what,
+            where=there[0] if there else lora.path,
+            remedy="Say where it lies with --lora-dir.",
+        )
+
+    def check_asked(self) -> None:
+        """Makes sure that every LoRA of ``--blocks`` was used.
+
+        Raises:
+            UserError: one was not.
+        """
+        for key in self.blocks:
+            if key not in self._asked:
+                raise UserError(
+                    f"no LoRA '{key}' is used", where="--blocks", remedy="Name one of --lora."
+                )
+
+
+def blocks_of(given: tuple[str, ...]) -> dict[str, str]:
+    """Returns ``FILE=PRESET`` by file.
+
+    Raises:
+        UserError: one has another form.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, sign, value = text.rpartition("=")
+        if not sign or not name or not value:
+            raise UserError(
+                "is not of the form FILE=PRESET", where=f"--blocks {text}", remedy="Such as a=INS."
+            )
+        found[name] = value
+    return found
+
+
+def payload_hash(path: Path) -> str:
+    """Returns the SHA-256 of a safetensors file's bytes behind its header.
+
+    Raises:
+        UserError: it is none, or cannot be read.
+    """
+    safetensors.read_header(path)
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _run_folder(place: Path) -> Path | None:
+    """Returns the folder of a run, or of the newest run of a project; None if it is neither."""
+    place = place.parent if place.name == "run.toml" else place
+    if not is_there(place) or not (place / "run.toml").is_file():
+        return None
+    if (place / "lora").is_dir():
+        return place
+    runs = sorted(folder for folder in (place / "runs").glob("*") if (folder / "lora").is_dir())
+    if runs:
+        return runs[-1]
+    raise UserError(
+        "nothing was trained there yet", where=place, remedy=f"First: renma train {place}/run.toml"
+    )
+
+
+def _last(folder: Path, name: str) -> Path:
+    """Returns the finished LoRA of a run, else the newest checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (folder / name).is_file():
+        return folder / name
+    found = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise UserError("holds no LoRA", where=folder, remedy="Train first: `renma train`.")
+    return found[-1]

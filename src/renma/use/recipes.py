@@ -1,0 +1,166 @@
+"""From the options of ``renma sample`` to one recipe a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from renma.config.picture_recipe import Recipe, UsedLora, UsedRegion
+from renma.config.prompts import Prompt, parse, read_file
+from renma.config.sample_task import HiresOptions, SampleOptions
+from renma.core.errors import UserError
+from renma.core.store import file_hash
+from renma.formats.weight_hash import known_hash
+from renma.use import drawn_file, prompt_loras, regions
+from renma.use.picture_source import Shelf, Source, blocks_of
+
+Note = Callable[[str], object]
+
+
+def recipes(options: SampleOptions, note: Note) -> list[Recipe]:
+    """Returns what is to be drawn, in order.
+
+    Args:
+        options: the command's.
+        note: told what is read otherwise than it is written.
+
+    Raises:
+        UserError: whatever is wrong with prompts, LoRAs, regions or the model.
+    """
+    if options.again is not None:
+        return [again(options, options.again)]
+    source = Source.of(options.model, options.set)
+    shelf = Shelf(options.lora_dir, blocks_of(options.blocks))
+    loras = tuple(shelf.given(text) for text in options.lora)
+    if source.lora is not None and not options.lora:
+        loras = (shelf.used(source.lora.stem, source.lora),)
+    facts = source.facts()
+    areas = tuple(regions.parse(text) for text in options.region)
+    shared: dict[str, Any] = {
+        "model": source.model,
+        "base": "" if source.base == Path() else str(source.base),
+        "model_hash": known_hash(facts.parts["unet"].file),
+        "precision": options.precision or source.precision,
+        "loras": loras,
+        "lora_in_negative": options.lora_in_negative,
+        "hires": hires_of(options),
+    }
+    if options.regions is not None:
+        shared |= _regions(options, areas)
+    found = []
+    for prompt in _prompts(options, source, note):
+        named = _named(prompt, areas, shelf)
+        for number in range(options.count):
+            seed = (prompt.seed if prompt.seed is not None else options.seed) + number
+            size = {n: getattr(prompt, n) or facts.native_size for n in ("width", "height")}
+            own = prompt.model_copy(update={"seed": seed % 2**63, **size})
+            found.append(Recipe(**shared, prompt=own, named=named))
+    shelf.check_asked()
+    _idle(options, found, note)
+    return found
+
+
+def again(options: SampleOptions, picture: Path) -> Recipe:
+    """Returns the recipe of a picture, with everything at the place where it is now.
+
+    Raises:
+        UserError: model, LoRAs or the picture of regions have changed or are gone.
+    """
+    recipe = drawn_file.read(picture)
+    if options.model:
+        path = recipe.model.model_copy(update={"path": options.model})
+        recipe = recipe.model_copy(update={"model": path, "base": ""})
+    source = Source(recipe.model, Path(recipe.base))
+    if known_hash(source.facts().parts["unet"].file) != recipe.model_hash:
+        raise UserError(
+            "is another model than the picture was drawn with",
+            where=source.model.path,
+            remedy="Name the right one: renma sample MODEL --again PICTURE.",
+        )
+    shelf = Shelf(options.lora_dir, {})
+    if recipe.regions and file_hash(_there(recipe.regions)) != recipe.regions_sha256:
+        raise UserError("has changed since the picture was drawn", where=recipe.regions)
+    loras = {
+        name: tuple(shelf.found_again(lora) for lora in getattr(recipe, name))
+        for name in ("loras", "named")
+    }
+    return recipe.model_copy(update=loras)
+
+
+def hires_of(options: SampleOptions) -> HiresOptions:
+    """Returns the options of the second pass alone."""
+    return HiresOptions(**{name: getattr(options, name) for name in HiresOptions.model_fields})
+
+
+def _prompts(options: SampleOptions, source: Source, note: Note) -> Iterator[Prompt]:
+    """Yields the prompts with everything said but the seed."""
+    how, given = source.sample, ("steps", "sampler", "rescale")
+    defaults: dict[str, Any] = {
+        name: getattr(how, name) if getattr(options, name) is None else getattr(options, name)
+        for name in given
+    }
+    defaults["scale"] = how.scale if options.cfg is None else options.cfg
+    defaults["negative"] = options.negative
+    defaults |= {n: getattr(options, n) for n in ("width", "height") if getattr(options, n)}
+    # a region needs no prompt for the rest
+    lines = options.prompt or ([] if options.prompts else [""])
+    for line in lines:
+        yield parse(line, defaults, "--prompt", note)
+    if options.prompts is not None:
+        yield from read_file(options.prompts, defaults, note)
+
+
+def _named(prompt: Prompt, areas: tuple[UsedRegion, ...], shelf: Shelf) -> tuple[UsedLora, ...]:
+    """Returns the LoRAs that a prompt and the regions name, each once.
+
+    Raises:
+        UserError: one that is not there, or one in the negative prompt.
+    """
+    if any(part.loras for part in prompt_loras.split(prompt.negative)):
+        raise UserError(
+            "a LoRA in the negative prompt has no meaning",
+            where=f"'{prompt.negative}'",
+            remedy="Write it into the prompt, with a weight below 0 if need be.",
+        )
+    texts = [prompt.text, *(area.prompt for area in areas)]
+    tags = [tag for text in texts for part in prompt_loras.split(text) for tag in part.loras]
+    pairs = dict.fromkeys((tag.name, tag.blocks) for tag in tags)
+    return tuple(shelf.named(name, blocks) for name, blocks in pairs)
+
+
+def _regions(options: SampleOptions, areas: tuple[UsedRegion, ...]) -> dict[str, Any]:
+    path = _there(str(options.regions))
+    return {
+        "regions": str(path),
+        "regions_sha256": file_hash(path),
+        "region": areas,
+        "feather": options.feather,
+        "region_way": options.region_way,
+    }
+
+
+def _there(path: str) -> Path:
+    if not Path(path).is_file():
+        raise UserError("there is no such picture", where=path, remedy="It shows the regions.")
+    return Path(path)
+
+
+def _idle(options: SampleOptions, found: list[Recipe], note: Note) -> None:
+    """Tells options without effect."""
+    given = options.model_fields_set
+    if options.hires is None:
+        for name in sorted(given & {"hires_steps", "hires_strength", "hires_upscaler"}):
+            note(f"--{name.replace('_', '-')} has no effect without --hires")
+    if not options.regions:
+        for name in sorted(given & {"feather", "region_way"}):
+            note(f"--{name.replace('_', '-')} has no effect without --regions")
+    texts = [text for r in found for text in (r.prompt.text, *(a.prompt for a in r.region))]
+    if options.lora_in_negative and all(len(prompt_loras.split(text)) == 1 for text in texts):
+        note(
+            "--lora-in-negative has no effect without AND: LoRAs act on the negative prompt anyway"
+        )
+    if options.negative and all(r.prompt.scale <= 1 for r in found):
+        note("--negative has no effect at guidance 1")
+    if not found:
+        raise UserError("holds no prompt", where=options.prompts, remedy="Write one a line.")
