@@ -11,8 +11,8 @@ import torch
 from renma import assets
 from renma.config.adapter import Lora
 from renma.config.model import ModelConfig
-from renma.config.start import StartConfig
 from renma.config.run_tasks import TrainOptions
+from renma.config.start import StartConfig
 from renma.core.events import Silent, read_events
 from renma.engine.begin import apply_base_weights
 from renma.engine.model import load_family

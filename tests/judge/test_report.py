@@ -19,8 +19,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from renma.config import Run, load_run
-from renma.config.schedule import CosineWithRestarts
 from renma.config.run_tasks import ReportOptions
+from renma.config.schedule import CosineWithRestarts
 from renma.core.errors import UserError
 from renma.judge import report
 from renma.judge.folder import RunRecord

@@ -199,7 +199,7 @@ def test_grabcut_without_a_person_starts_from_the_frame() -> None:
         -12, 12, (120, 120, 3)
     )
     found = subject.find(rgb.clip(0, 255).astype(np.uint8), None, "grabcut")
-    assert found.how == {"start": "frame"}
+    assert found.how == {"start": "frame", "device": "cpu"}
     assert overlap(found.mask >= 0.5, thing) > 0.9
 
 
@@ -280,7 +280,8 @@ def test_a_folder_is_done_and_told(tmp_path: Path) -> None:
     (folder / "person.txt").write_text("1girl")
     told = Told()
     run(options(folder, out=tmp_path / "out", save_masks=tmp_path / "masks"), told)
-    assert "subjects found by: 1 flat, 1 grabcut" in "\n".join(told.lines)
+    said = "subjects found by: 1 flat, 1 grabcut; their networks ran on: 1 cpu"
+    assert said in "\n".join(told.lines)
     assert any("no subject was found" in line and "empty.png" in line for line in told.lines)
     assert (tmp_path / "out/person.txt").read_text() == "1girl"
     made = np.asarray(Image.open(tmp_path / "out/person.png"))
@@ -327,8 +328,12 @@ def test_options_that_do_not_fit_are_refused(changes: dict[str, object], said: s
 
 def test_masks_among_the_pictures_are_refused(tmp_path: Path) -> None:
     """B2: originals are never touched, nor added to."""
-    with pytest.raises(UserError, match="among the pictures"):
-        run(options(tmp_path, save_masks=tmp_path / "masks"), Silent())
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="within a folder of pictures"):
+        run(
+            options(tmp_path, out=tmp_path.with_name("results"), save_masks=tmp_path / "masks"),
+            Silent(),
+        )
 
 
 def test_a_jpeg_that_stays_one_is_not_made_transparent(tmp_path: Path) -> None:
@@ -353,6 +358,17 @@ def test_an_option_without_effect_warns(tmp_path: Path) -> None:
     told = Told()
     run(options(tmp_path / "in", out=tmp_path / "out", backend="flat", edge=3), told)
     assert any("--edge has no effect" in line for line in told.lines)
+
+
+def test_where_nothing_was_found_nobody_is_named(tmp_path: Path) -> None:
+    """House: every picture was skipped, so no line that ends in nothing."""
+    (tmp_path / "in").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "in/a.png")
+    told = Told()
+    run(options(tmp_path / "in", out=tmp_path / "out", backend="flat"), told)
+    assert any("skipped" in line for line in told.lines)
+    assert not any("found by" in line for line in told.lines)
 
 
 def test_box_is_what_the_mask_covers() -> None:

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from renma.config.prepare.collect import CollectOptions
+from renma.config.prepare.repeat import RepeatOptions
 from renma.core.errors import UserError
-from renma.prepare import collect, collect_one
+from renma.prepare import collect, collect_one, repeat
+from renma.prepare._record import Record
 from renma.prepare.safe_name import Names, safe_name
 
 
@@ -53,11 +55,11 @@ def seen(path: Path) -> Image.Image:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Every file below a folder but the record, with its hash."""
+    """Every file below a folder but record and contact sheet, with its hash."""
     return {
         p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and ".renma" not in p.parts
+        if p.is_file() and ".renma" not in p.parts and p.name != "sheet.html"
     }
 
 
@@ -98,7 +100,7 @@ def test_folders_are_kept_when_asked(source: Path, tmp_path: Path):
 def test_a_second_run_writes_nothing_and_a_new_source_adds(source: Path, tmp_path: Path):
     out = tmp_path / "out"
     take(source, out=out)
-    times = {p: p.stat().st_mtime_ns for p in out.iterdir() if p.is_file()}
+    times = {p: p.stat().st_mtime_ns for p in out.iterdir() if p.suffix not in ("", ".html")}
     assert "0 taken in now, 4 before" in take(source, out=out)
     assert {p: p.stat().st_mtime_ns for p in times} == times
     picture(tmp_path / "more" / "a.png", 9)
@@ -347,3 +349,37 @@ def test_missing_and_strange_sources_are_named(tmp_path: Path):
         take(tmp_path / "a.docx", out=tmp_path / "out")
     with pytest.raises(UserError, match="nothing says where"):
         CollectOptions(folders=(), out=tmp_path)
+
+
+def test_all_sources_are_remembered_wherever_they_were_named(source, tmp_path: Path, monkeypatch):
+    out, more = tmp_path / "out", tmp_path / "more"
+    picture(more / "m.png", 9)
+    monkeypatch.chdir(tmp_path)
+    said = take(Path("source"), out=out)
+    assert "4 taken in now, 0 before, 1 left out" in said
+    assert (out / "sheet.html").read_text().count("data:image/jpeg") == 8
+    said = take(Path("more"), out=out)
+    assert "1 taken in now, 0 before" in said
+    head = Record(out).head()
+    assert head is not None
+    assert head.options["folders"] == [str(source), str(more)]
+    before = files(out)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    told = Told()
+    repeat.run(RepeatOptions(made=out, out=tmp_path / "again"), told)
+    assert "all 5 pictures are the same as before, byte by byte" in told.text
+    assert files(tmp_path / "again") == before
+    assert "came in with other options (--convert)" in take(source, out=out, convert="png")
+
+
+def test_captions_go_with_what_turns_out_to_be_a_copy(tmp_path: Path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    picture(folder / "a.png", 1)
+    picture(folder / "b.png", 1)
+    for name in "ab":
+        (folder / f"{name}.txt").write_text(name)
+    take(folder, out=out)
+    (folder / "a.txt").unlink()
+    take(folder, out=out, drop_duplicates="exact")
+    assert set(files(out)) == {"b.png", "b.txt"}

@@ -155,3 +155,14 @@ def test_a_folder(tmp_path: Path) -> None:
     again = Told()
     run(chosen, again)
     assert any("0 worked on now" in line for line in again.lines)
+
+
+def test_a_resized_cutout_has_no_rims_of_another_colour() -> None:
+    """One colour on nothing stays that colour; Pillow's own alpha weighting makes it lighter."""
+    picture = Image.new("RGBA", (300, 300), (0, 0, 0, 0))
+    picture.paste((150, 80, 40, 255), (60, 90, 240, 250))
+    face = Face((120, 120, 180, 180), 1.0, None, "told")
+    (made,) = cut(picture, seen(face), options(margin=5, size="71x71", border="pad"))
+    values = np.asarray(made.picture).astype(int)
+    visible = values[values[..., 3] > 0][:, :3]
+    assert np.abs(visible - (150, 80, 40)).max() <= 1

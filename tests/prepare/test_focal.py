@@ -183,5 +183,17 @@ def test_a_folder_with_its_overlays(tmp_path: Path) -> None:
     drawing = np.asarray(drawn(picture, found, (200, 0, 400, 200)))
     assert tuple(drawing[0, 300]) == (40, 210, 90)  # the frame's upper edge
     assert tuple(drawing[0, 100]) == (200, 200, 200)
-    with pytest.raises(UserError, match="among the pictures"):
+    with pytest.raises(UserError, match="within a folder of pictures"):
         run(options(folder, overlay=folder / "shown"), Silent())
+
+
+def test_a_transparent_picture_gets_no_rims_of_another_colour() -> None:
+    """One colour on nothing stays that colour; Pillow's own alpha weighting makes it lighter."""
+    picture = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
+    picture.paste((150, 80, 40, 255), (60, 50, 240, 170))
+    made, _ = cut(picture, None, options(size="71x71"))
+    values = np.asarray(made.picture).astype(int)
+    visible = values[values[..., 3] > 0][:, :3]
+    assert np.abs(visible - (150, 80, 40)).max() <= 1
+    before = np.asarray(picture.resize((71, 71), Image.Resampling.LANCZOS, made.box)).astype(int)
+    assert np.abs(before[before[..., 3] > 0][:, :3] - (150, 80, 40)).max() > 1  # what it was

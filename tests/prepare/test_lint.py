@@ -21,7 +21,7 @@ from renma.prepare import collect, lint, looks
 from renma.prepare.findings import CHECKS
 from renma.prepare.headers import jpeg_quality, read_header
 from renma.prepare.sharpness import blockiness, fine_detail, one_way, sharpness, spectrum
-from renma.prepare.surface import frame, light
+from renma.prepare.surface import light
 from renma.prepare.watermarks import find_marks
 
 
@@ -179,24 +179,6 @@ def test_quality_is_read_off_the_tables(tmp_path: Path, quality):
     assert found is not None
     assert abs(found - quality) <= 1
     assert jpeg_quality([1] * 64) == 99
-
-
-def test_bars_are_measured():
-    picture = np.asarray(photo(7, (300, 200)))
-    boxed = np.pad(picture, ((20, 30), (0, 0), (0, 0)))
-    assert (frame(boxed).top, frame(boxed).bottom) == (20 / 250, 30 / 250)
-    assert frame(boxed).share == pytest.approx(50 / 250)
-    pillar = np.pad(picture, ((0, 0), (10, 12), (0, 0)), constant_values=255)
-    assert frame(pillar).share == pytest.approx(22 / 322)
-    assert frame(picture).share == 0
-    sprite = np.full((200, 200, 3), 255, np.uint8)
-    mask = Image.new("L", (200, 200))
-    ImageDraw.Draw(mask).ellipse((60, 40, 140, 260), fill=255)
-    sprite[np.asarray(mask) > 0] = picture[:, :200][np.asarray(mask) > 0]
-    assert frame(sprite).share == 0  # a figure on white has no frame
-    sky = picture.copy()
-    sky[:60] = (120, 160, 220)
-    assert frame(sky).share == 0  # one bar alone is a part of the picture
 
 
 def test_light_leaves_the_ground_out():

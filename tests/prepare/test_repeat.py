@@ -16,7 +16,7 @@ from renma.config.prepare.repeat import RepeatOptions
 from renma.config.prepare.tasks import PREPARE_TASKS
 from renma.core.errors import UserError
 from renma.core.events import Silent
-from renma.prepare.repeat import chain, command, run
+from renma.prepare.repeat import BESIDE, chain, command, run
 
 TASKS = {task.name: task for task in PREPARE_TASKS}
 
@@ -156,6 +156,41 @@ def test_moved_originals_and_other_pictures(folder: Path):
     lines = _again(made=folder / "more", out=folder / "red", originals=folder / "others")
     assert not any("same as before" in line for line in lines)
     assert len(_bytes(folder / "red")) == 9
+
+
+def test_every_folder_beside_can_be_given_again():
+    named = {n for task in PREPARE_TASKS for n in getattr(task.options, "beside", ())}
+    assert named == set(BESIDE) <= set(RepeatOptions.model_fields)
+
+
+def test_a_record_alone_does_not_say_where_to_write(folder: Path):
+    """A folder of somebody else may name any place; ours is used where it is known to be ours."""
+    words = "background in -o white --backend flat --save-masks masks --executor serial"
+    for index in range(3):  # something on one colour
+        picture = Image.new("RGB", (100, 80), "white")
+        picture.paste((200, 0, 40 * index), (30, 20, 70, 60))
+        picture.save(folder / "in" / f"{index}.png")
+    assert main(["prepare", *words.split()]) == 0
+    masks = _bytes(folder / "masks")
+    (folder / "in" / "0.png").write_bytes((folder / "in" / "1.png").read_bytes())
+    _again(made=folder / "white")
+    assert _bytes(folder / "masks")["1.png"] == masks["1.png"]
+    with pytest.raises(UserError, match="with --save-masks FOLDER"):
+        _again(made=folder / "white", out=folder / "new")
+    assert not (folder / "new").exists()
+    _again(made=folder / "white", out=folder / "new", save_masks=folder / "new-masks")
+    assert _bytes(folder / "new-masks") == _bytes(folder / "masks")
+    head = folder / "white" / ".renma" / "step.json"
+    whole = json.loads(head.read_text())
+    (folder / "empty").mkdir()
+    whole["options"]["save_masks"] = str(folder / "empty")
+    head.write_text(json.dumps(whole))
+    with pytest.raises(UserError, match="says to write into .*empty too"):
+        _again(made=folder / "white")
+    assert list((folder / "empty").iterdir()) == []
+    assert "--save-masks" in _again(made=folder / "white", show=True)[-1]
+    with pytest.raises(UserError, match="--overlay: 0 steps"):
+        _again(made=folder / "white", overlay=folder / "o")
 
 
 def test_differences_are_named(folder: Path):

@@ -195,7 +195,7 @@ def test_a_folder_within_the_originals_is_refused(folder: Path, tmp_path: Path, 
 
 def test_a_folder_of_somebody_else_is_refused(folder: Path, tmp_path: Path) -> None:
     _picture(tmp_path / "out" / "mine.png")
-    with pytest.raises(UserError, match="was not made by this step"):
+    with pytest.raises(UserError, match="was not made by this command"):
         _run(folder, Mirror(tmp_path / "log"))
     shutil.rmtree(tmp_path / "out")
     _run(folder, Mirror(tmp_path / "log"))

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from renma.config.adapter import Lora, LoraFA, Oft
 from renma.config.estimate import file_bytes
 from renma.config.layer_table import choose
-from renma.config.targets import TargetConfig
 from renma.config.run_tasks import TrainOptions
+from renma.config.targets import TargetConfig
 from renma.core.events import Silent, read_events
 from renma.engine.network import Network
 from renma.formats import lora_file, safetensors

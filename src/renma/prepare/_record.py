@@ -23,12 +23,15 @@ class Output:
         digest: SHA-256 of its bytes as they were written.
         box: left, top, right, bottom of what was cut out of the upright source.
         facts: what else is worth knowing: detector, score, back end.
+        beside: SHA-256 of what was written beside it, by the option that names its folder; empty
+            where there was nothing to write.
     """
 
     name: str
     digest: str
     box: tuple[int, int, int, int] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,10 @@ class Record:
 
     def begin(self, head: Head) -> None:
         """Starts or goes on; rows of an interrupted run are read, a torn last line is dropped."""
-        write_text(self._head_file, json.dumps(asdict(head), indent=2) + "\n")
-        self.read()
+        if not self.rows:
+            self.read()
         self._rewrite()
+        write_text(self._head_file, json.dumps(asdict(head), indent=2) + "\n")
 
     def read(self) -> None:
         """Reads the rows of an earlier run, if there was one; nothing is written."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,13 @@ class Thumb:
     text: str
 
 
-def write_sheet(out: Path, folder: Path, record: Record, report: Report) -> Path:
+def write_sheet(
+    out: Path,
+    folder: Path,
+    record: Record,
+    report: Report,
+    originals: Mapping[str, Path] | None = None,
+) -> Path:
     """Writes ``sheet.html`` into a step's folder and returns its path.
 
     Args:
@@ -47,12 +53,15 @@ def write_sheet(out: Path, folder: Path, record: Record, report: Report) -> Path
         folder: the originals.
         record: what was made of what.
         report: told the progress.
+        originals: where sources lie that are not in the folder under their names.
     """
+    paths = originals or {}
     rows = [row for _, row in sorted(record.rows.items()) if row.outputs]
     chosen = rows if len(rows) <= MOST else [rows[i * len(rows) // MOST] for i in range(MOST)]
     pairs = []
     for count, row in enumerate(chosen, 1):
-        pairs.append((_before(folder, row), [_after(out, output) for output in row.outputs]))
+        path = paths.get(row.source, folder / row.source)
+        pairs.append((_before(path, row), [_after(out, output) for output in row.outputs]))
         report.event("working", what="the contact sheet", done=count, total=len(chosen))
     head = record.head()
     assert head is not None
@@ -94,9 +103,9 @@ def thumbnail(picture: Image.Image, boxes: Sequence[tuple[int, int, int, int]] =
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
-def _before(folder: Path, row: Row) -> Thumb:
+def _before(path: Path, row: Row) -> Thumb:
     try:
-        picture = read_straight(folder / row.source)
+        picture = read_straight(path)
     except UserError:  # removed since
         return Thumb("", row.source)
     frames = [output.box for output in row.outputs if output.box]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from renma.core.errors import UserError
 from renma.core.store import file_hash
-from renma.data.pictures import ENDINGS
-from renma.data.reading import listing, picture_names
+from renma.prepare.folder_names import find_names
 
 RECORD = ".renma"
 """The hidden folder in which a step keeps what it did."""
@@ -23,14 +19,16 @@ class Source:
     Args:
         path: the file.
         name: its path from the folder on, with forward slashes.
-        digest: SHA-256 of its bytes.
+        digest: SHA-256 of its bytes; empty where they cannot be read.
         target: name of what is made of it, without ending; no two sources share one.
+        unreadable: why its bytes cannot be read; empty if they can.
     """
 
     path: Path
     name: str
     digest: str
     target: str
+    unreadable: str = ""
 
 
 def find(folder: Path) -> list[Source]:
@@ -39,37 +37,19 @@ def find(folder: Path) -> list[Source]:
     Raises:
         UserError: no such folder, or no picture in it.
     """
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "there is no such folder"
-        raise UserError(what, where=folder)
-    names = [path.relative_to(folder).as_posix() for path in _walk(folder)]
-    if not names:
-        raise UserError(
-            "holds no pictures",
-            where=folder,
-            remedy=f"Known endings: {', '.join(sorted(ENDINGS))}.",
-        )
-    targets = _targets(names)
-    return [
-        Source(folder / name, name, _hash(folder / name), targets[name]) for name in sorted(names)
-    ]
+    names, dead = find_names(folder)
+    targets = _targets([*names, *dead])
+    found = [_source(folder, name, targets[name]) for name in names]
+    lost = "is a link that leads nowhere"
+    found += [Source(folder / name, name, "", targets[name], lost) for name in dead]
+    return sorted(found, key=lambda source: source.name)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yields pictures; a link to a folder is not followed, it could lead back."""
-    yield from (folder / name for name in picture_names(listing(folder)[0]))
-    with os.scandir(folder) as entries:
-        inner = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
-    for name in inner:
-        if not name.startswith("."):
-            yield from _walk(folder / name)
-
-
-def _hash(path: Path) -> str:
+def _source(folder: Path, name: str, target: str) -> Source:
     try:
-        return file_hash(path)
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=path) from None
+        return Source(folder / name, name, file_hash(folder / name), target)
+    except OSError as error:  # nobody may read it, or it vanished just now
+        return Source(folder / name, name, "", target, f"cannot be read ({error.strerror})")
 
 
 def _targets(names: list[str]) -> dict[str, str]:

@@ -7,65 +7,34 @@ whole can be repeated from the originals.
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from filelock import FileLock, Timeout
-from PIL import Image
 
+from renma.config._base import Section
 from renma.config.prepare._base import StepOptions
 from renma.core.errors import INTERRUPTED, Interrupted, UserError
 from renma.core.events import Report
-from renma.core.store import digest, file_hash, probe, write_bytes
+from renma.core.store import digest, file_hash, probe
 from renma.data.caption_file import CaptionFiles
 from renma.data.notes import Notes
-from renma.data.pictures import WHITE
 from renma.data.reading import listing
 from renma.engine.executors import spread
+from renma.prepare._beside import Beside, without_places
+from renma.prepare._captions import Captions
+from renma.prepare._place import check_apart, check_ours
 from renma.prepare._record import Head, Output, Record, Row
 from renma.prepare._sheet import write_sheet
 from renma.prepare._sources import RECORD, Source, find
+from renma.prepare._writing import Made, Unwritable, Work, WriteStage
 
+__all__ = ["CAPTIONS", "Made", "Recaption", "Work", "recorded", "run_step"]
 VERSION = 1
 """Raise it when the same step would write other pictures."""
 CAPTIONS = (".txt", ".caption")
 _NOT_RESULT = {"folder", "out", "executor", "workers", "dry_run"}
-_ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
-_SAME = {".jpg": ".jpg", ".jpeg": ".jpg", ".webp": ".webp"}
-
-
-@dataclass(frozen=True)
-class Made:
-    """One picture made of a source.
-
-    Args:
-        picture: mode RGB or RGBA.
-        suffix: put behind the name, where one source gives several pictures.
-        box: left, top, right, bottom of what was cut out of the upright source; pixels.
-        facts: what the record and the sheet say about it; JSON values.
-    """
-
-    picture: Image.Image
-    suffix: str = ""
-    box: tuple[int, int, int, int] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-class Work(Protocol):
-    """What a verb does to each picture; picklable, because workers get a copy."""
-
-    def key(self) -> Sequence[object]:
-        """Returns what the result depends on besides the options: versions, hashes of models."""
-        ...
-
-    def open(self) -> Callable[[Source], list[Made]]:
-        """Returns the function for one picture; it raises UserError for one to be skipped."""
-        ...
 
 
 Recaption = Callable[[Output, Path], bytes]
@@ -92,11 +61,17 @@ def run_step(
     out = options.out or options.folder.resolve().with_name(
         f"{options.folder.resolve().name}-{verb}"
     )
-    _check_apart(options.folder, out)
+    check_apart(out, [options.folder])
     record = Record(out)
-    _check_ours(out, record, verb)
-    wanted = {name: value for name, value in recorded(options).items() if name not in _NOT_RESULT}
-    key = digest([VERSION, verb, sorted(wanted.items()), *work.key()])
+    before = record.head()
+    check_ours(out, before, verb)
+    record.read()
+    _check_same_originals(out, record, before, options.folder, sources)
+    beside = Beside(options, out)
+    beside.check(before)
+    result = {name: v for name, v in recorded(options).items() if name not in _NOT_RESULT}
+    result = without_places(options, result)
+    key = digest([VERSION, verb, sorted(result.items()), *work.key()])
     if options.dry_run:
         report.line(f"{verb}: {len(sources)} pictures would be worked on, into {out}")
         return out
@@ -108,52 +83,11 @@ def run_step(
     except Timeout:
         raise UserError("is being worked on by another process", where=out) from None
     with lock:
-        head = Head(verb, str(options.folder.resolve()), recorded(options))
-        step = _Step(options, work, record, out, key, report, recaption or _as_it_is)
-        record.begin(head)
+        beside.begin(record, before)
+        record.begin(Head(verb, str(options.folder.resolve()), recorded(options)))
+        step = _Step(options, work, record, beside, out, key, report, recaption or _as_it_is)
         step.do(sources)
     return out
-
-
-@dataclass(frozen=True)
-class _Unwritable:
-    """Why nothing more can be written; it ends the step, where a bad picture is only skipped."""
-
-    what: str
-    where: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """Makes and writes the pictures of one source; runs in a worker."""
-
-    work: Work
-    out: Path
-    format: str
-    quality: int
-    taken: frozenset[str]
-
-    def open(self) -> Callable[[Source], list[Output] | _Unwritable]:
-        make = self.work.open()
-
-        def one(source: Source) -> list[Output] | _Unwritable:
-            pictures = make(source)
-            try:
-                return [self._write(source, made) for made in pictures]
-            except UserError as error:  # a full disk: no fault of this picture
-                return _Unwritable(error.what, str(error.where), error.remedy)
-
-        return one
-
-    def _write(self, source: Source, made: Made) -> Output:
-        stem = source.target + made.suffix
-        while made.suffix and stem.casefold() in self.taken:
-            stem += "_"
-        ending = _ENDINGS.get(self.format) or _SAME.get(source.path.suffix.lower(), ".png")
-        write_bytes(self.out / f"{stem}{ending}", encoded(made.picture, ending, self.quality))
-        written = file_hash(self.out / f"{stem}{ending}")
-        return Output(f"{stem}{ending}", written, made.box, made.facts)
 
 
 class _Step:
@@ -164,44 +98,64 @@ class _Step:
         options: StepOptions,
         work: Work,
         record: Record,
+        beside: Beside,
         out: Path,
         key: str,
         report: Report,
         recaption: Recaption,
     ) -> None:
-        self._options, self._work, self._record = options, work, record
+        self._options, self._work, self._record, self._beside = options, work, record, beside
         self._recaption = recaption
         self._out, self._key, self._report = out, key, report
         self._notes = Notes()
+        self._captions = Captions(out, self._notes)
+        self._owners = {o.name: row.source for row in record.rows.values() for o in row.outputs}
 
     def do(self, sources: list[Source]) -> None:
         """Makes what is missing, removes what has no source any more, tells what was done."""
         known = self._record.rows
-        due = [s for s in sources if not self._is_done(known.get(s.name), s)]
-        kept = [s for s in due if self._by_hand(known.get(s.name))]
-        due = [s for s in due if s not in kept]
+        # first: what is made now may have the names of what goes
+        names = {source.name for source in sources}
+        for gone in [name for name in known if name not in names]:
+            self._remove(known[gone], keep=())
+            self._captions.settle(known[gone], {})
+            self._record.forget(gone)
+        self._set_aside([source for source in sources if source.unreadable])
+        readable = [source for source in sources if not source.unreadable]
+        due = [s for s in readable if not self._is_done(known.get(s.name), s)]
+        due = [s for s in due if not self._by_hand(known.get(s.name))]
         try:
             self._make(due, {s.target.casefold() for s in sources})
         except KeyboardInterrupt:
             raise Interrupted(
                 INTERRUPTED, "stopped; what is done stays done, the same command goes on"
             ) from None
-        names = {source.name for source in sources}
-        for gone in [name for name in known if name not in names]:
-            self._remove(known[gone], keep=())
-            self._record.forget(gone)
         self._record.finish()
         self._carry_captions(sources)
         self._record.finish()
         sheet = write_sheet(self._out, self._options.folder, self._record, self._report)
-        self._tell(sources, len(due), sheet)
+        self._tell(sources, len(readable) - len(due), len(due), sheet)
+
+    def _set_aside(self, unreadable: list[Source]) -> None:
+        """Names what cannot be read; what was made of it before stays."""
+        for source in unreadable:
+            why = source.unreadable
+            self._notes.add(f"skipped: {why}", source.name)
+            if source.name not in self._record.rows:
+                self._record.add(Row(source.name, "", self._key, skipped=why))
 
     def _is_done(self, row: Row | None, source: Source) -> bool:
-        return row is not None and (row.digest, row.key) == (source.digest, self._key)
+        return (
+            row is not None
+            and (row.digest, row.key) == (source.digest, self._key)
+            and self._beside.has(row)
+        )
 
     def _by_hand(self, row: Row | None) -> bool:
         """Says whether a picture that would be made again was painted on since; it is kept."""
-        changed = [o.name for o in (row.outputs if row else ()) if not self._untouched(o)]
+        outputs = row.outputs if row else ()
+        changed = [output.name for output in outputs if not self._untouched(output)]
+        changed += [path for output in outputs for path in self._beside.changed(output)]
         for name in changed:
             self._notes.add("changed by hand since, kept as it is", name)
         return bool(changed)
@@ -210,18 +164,28 @@ class _Step:
         path = self._out / output.name
         return not path.exists() or file_hash(path) == output.digest
 
-    def _make(self, due: list[Source], taken: set[str]) -> None:
-        chosen = self._options
-        stage = _Stage(self._work, self._out, chosen.format, chosen.quality, frozenset(taken))
+    def _make(self, due: list[Source], targets: set[str]) -> None:
+        chosen, again = self._options, {source.name for source in due}
+        taken = {_stem(o) for o, source in self._owners.items() if source not in again}
+        stage = WriteStage(
+            self._work,
+            self._out,
+            self._beside.places,
+            chosen.format,
+            chosen.quality,
+            frozenset(targets),
+            frozenset(taken),
+        )
         done = spread(stage, due, executor=chosen.executor, workers=chosen.workers)
         for count, each in enumerate(done, 1):
-            if isinstance(each.value, _Unwritable):
+            if isinstance(each.value, Unwritable):
                 stop = each.value
                 raise UserError(stop.what, where=stop.where, remedy=stop.remedy)
             source = due[each.index]
             old = self._record.rows.get(source.name)
             outputs = tuple(each.value or ())
             skipped = _why(each.error) if each.error else "" if outputs else "nothing found"
+            self._owners |= {output.name: source.name for output in outputs}
             if old:
                 self._remove(old, keep=[o.name for o in outputs])
             captions = old.captions if old else {}
@@ -232,41 +196,42 @@ class _Step:
     def _remove(self, row: Row, keep: Iterable[str]) -> None:
         """Removes what an earlier run made of a source, unless a person changed it since."""
         for output in row.outputs:
-            if output.name in keep or not (self._out / output.name).exists():
+            # another source may have been given the name meanwhile
+            if output.name in keep or self._owners.get(output.name) != row.source:
                 continue
+            del self._owners[output.name]
+            kept = [*self._beside.remove(output)]
             if self._untouched(output):
-                (self._out / output.name).unlink()
+                (self._out / output.name).unlink(missing_ok=True)
             else:
-                self._notes.add(
-                    "its original is gone, but it was changed by hand: kept", output.name
-                )
+                kept.append(output.name)
+            for name in kept:
+                self._notes.add("its original is gone, but it was changed by hand: kept", name)
 
     def _carry_captions(self, sources: list[Source]) -> None:
-        """Copies caption files beside the pictures; what was edited there since is kept."""
+        """Brings the caption files beside the pictures up to date."""
         folders = {source.path.parent for source in sources}
         files = {folder: listing(folder)[0] for folder in folders}
-        for ending in CAPTIONS:
-            beside = {f: CaptionFiles(f, names, ending) for f, names in files.items()}
-            for source in sources:
-                caption = beside[source.path.parent].of(source.path)
-                row = self._record.rows[source.name]
-                for output in row.outputs if caption else ():
-                    assert caption is not None
-                    self._carry(self._recaption(output, caption), output, ending, row)
+        beside = {e: {f: CaptionFiles(f, names, e) for f, names in files.items()} for e in CAPTIONS}
+        for source in sources:
+            row = self._record.rows[source.name]
+            own = {e: known[source.path.parent].of(source.path) for e, known in beside.items()}
+            originals = {
+                output.name: {e: self._read(output, file) for e, file in own.items() if file}
+                for output in row.outputs
+            }
+            self._captions.settle(row, originals)
 
-    def _carry(self, caption: bytes, output: Output, ending: str, row: Row) -> None:
-        name = str(Path(output.name).with_suffix(ending))
-        target, before = self._out / name, row.captions.get(name)
-        now = hashlib.sha256(caption).hexdigest()
-        if target.exists() and file_hash(target) == now:
-            row.captions[name] = now
-        elif not target.exists() or file_hash(target) == before:
-            write_bytes(target, caption)
-            row.captions[name] = now
-        elif before != now:
-            self._notes.add("captions edited here are kept, their originals changed too", name)
+    def _read(self, output: Output, caption: Path) -> bytes | None:
+        try:
+            return self._recaption(output, caption)
+        except OSError as error:
+            self._notes.add(f"captions that cannot be read ({error.strerror})", caption)
+        except UserError as error:
+            self._notes.add(f"captions that are not carried along, one {error.what}", caption)
+        return None
 
-    def _tell(self, sources: list[Source], made: int, sheet: Path) -> None:
+    def _tell(self, sources: list[Source], before: int, made: int, sheet: Path) -> None:
         rows = [self._record.rows[s.name] for s in sources if s.name in self._record.rows]
         away = [o for row in rows for o in row.outputs if not (self._out / o.name).exists()]
         for row in rows:
@@ -280,68 +245,51 @@ class _Step:
         skipped = sum(bool(row.skipped) for row in rows)
         self._report.line(
             f"{pictures} pictures of {len(sources)} in {self._out}; "
-            f"{made} worked on now, {len(sources) - made} done before, {skipped} skipped"
+            f"{made} worked on now, {before} done before, {skipped} skipped"
         )
         self._report.line(f"look at {sheet}")
 
 
-def recorded(options: StepOptions) -> dict[str, Any]:
+def recorded(options: Section) -> dict[str, Any]:
     """Returns options as JSON values; paths hold from wherever the step is repeated."""
     whole = options.model_dump(mode="json")
-    paths = {name: value for name, value in options if isinstance(value, Path)}
-    return whole | {name: str(path.resolve()) for name, path in paths.items()}
+    for name, value in options:
+        if isinstance(value, Path):
+            whole[name] = str(value.resolve())
+        elif isinstance(value, tuple) and any(isinstance(each, Path) for each in value):
+            whole[name] = [str(Path(each).resolve()) for each in value]
+    return whole
 
 
 def _as_it_is(output: Output, caption: Path) -> bytes:  # noqa: ARG001
     return caption.read_bytes()
 
 
-def encoded(picture: Image.Image, ending: str, quality: int) -> bytes:
-    """Returns a picture as the bytes of a file; JPEG gets transparency laid on white.
-
-    Args:
-        picture: mode RGB or RGBA.
-        ending: ``.png``, ``.jpg`` or ``.webp``.
-        quality: 1 to 100, of JPEG and WebP; WebP is lossless at 100.
-    """
-    options: dict[str, Any] = {}
-    if ending == ".jpg":
-        options = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
-        if picture.mode == "RGBA":
-            ground = Image.new("RGB", picture.size, WHITE)
-            ground.paste(picture, mask=picture.getchannel("A"))
-            picture = ground
-    elif ending == ".webp":
-        options = {"quality": quality, "lossless": quality == 100, "exact": True, "method": 4}
-    data = io.BytesIO()
-    picture.save(data, _FORMATS[ending], **options)
-    return data.getvalue()
-
-
 def _why(error: UserError) -> str:
     return f"{error.what}{f' ({error.remedy})' if error.remedy else ''}"
 
 
-def _check_apart(folder: Path, out: Path) -> None:
-    source, target = folder.resolve(), out.resolve()
-    if source == target or source in target.parents or target in source.parents:
-        raise UserError(
-            "the folder to make lies within the folder of pictures, or around it",
-            where=out,
-            remedy="Choose a folder beside it with -o: originals are never changed.",
-        )
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix("")).casefold()
 
 
-def _check_ours(out: Path, record: Record, verb: str) -> None:
-    """Makes sure that nothing is mixed with what somebody else put there."""
-    head = record.head()
-    if head and head.verb != verb:
+def _check_same_originals(
+    out: Path, record: Record, head: Head | None, folder: Path, sources: list[Source]
+) -> None:
+    """Makes sure that a folder made from some pictures does not get others; they may have moved.
+
+    Raises:
+        UserError: most of the pictures that it was made from are not those in the folder.
+    """
+    if head is None or head.folder == str(folder.resolve()):
+        return
+    here = {source.name: source.digest for source in sources}
+    same = sum(
+        bool(row.digest) and here.get(row.source) == row.digest for row in record.rows.values()
+    )
+    if record.rows and 2 * same <= len(record.rows):
         raise UserError(
-            f"was made by `renma prepare {head.verb}`", where=out, remedy="Choose another with -o."
-        )
-    if head is None and out.is_dir() and any(p.name != RECORD for p in out.iterdir()):
-        raise UserError(
-            "is not empty and was not made by this step",
+            f"was made from {head.folder}, and most of its pictures are not in {folder}",
             where=out,
             remedy="Choose another with -o.",
         )

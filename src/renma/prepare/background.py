@@ -7,8 +7,7 @@ show whatever colour lies stored under the transparent parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -16,15 +15,15 @@ from PIL import Image
 from renma.config.prepare.background import BackgroundOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.core.store import file_hash, write_bytes
+from renma.core.store import file_hash
 from renma.data.pictures import WHITE, flatten, read_straight
 from renma.prepare import subject
 from renma.prepare._facts import counted, facts
 from renma.prepare._sources import Source
-from renma.prepare._step import Made, encoded, run_step
+from renma.prepare._step import Made, run_step
 from renma.prepare.subject import _edges
 
-VERSION = 1
+VERSION = 2
 _ALL = 0.995
 """A subject of more than this share of a picture leaves no background worth the name."""
 
@@ -35,7 +34,6 @@ def run(options: BackgroundOptions, report: Report) -> None:
     Raises:
         UserError: a model that cannot be used; and see :func:`renma.prepare._step.run_step`.
     """
-    _check_apart(options)
     if options.backend in {"alpha", "flat"} and options.edge is not None:
         text = f"--edge has no effect: --backend {options.backend} tells edges exactly"
         report.event("warned", text=text)
@@ -45,7 +43,10 @@ def run(options: BackgroundOptions, report: Report) -> None:
     if options.dry_run:
         return
     found = facts(out)
-    report.line(f"subjects found by: {counted(found, 'backend')}")
+    if found:
+        devices = counted(found, "device")
+        where = f"; their networks ran on: {devices}" if devices else ""
+        report.line(f"subjects found by: {counted(found, 'backend')}{where}")
     whole = sum(each["subject"] > _ALL for each in found)
     if whole:
         text = f"{whole} pictures are nearly all subject: look whether a background is left there"
@@ -70,9 +71,7 @@ class BackgroundWork:
     def finder(self) -> subject.Finder:
         """Returns what finds the subject; loads the network."""
         chosen = self.options
-        alone = chosen.executor == "serial" or chosen.workers == 1
-        threads = 0 if alone else 1
-        return subject.opened(chosen.backend, chosen.model, chosen.model_kind, threads)
+        return subject.opened(chosen.backend, chosen.model, chosen.model_kind)
 
     def open(self) -> Callable[[Source], list[Made]]:
         """Returns the function for one picture."""
@@ -85,10 +84,7 @@ class BackgroundWork:
                 )
             picture = read_straight(source.path, self.options.max_pixels)
             made, mask = taken_away(picture, finder, self.options)
-            if self.options.save_masks:
-                path = self.options.save_masks / f"{source.target}.png"
-                write_bytes(path, encoded_mask(mask))
-            return [made]
+            return [replace(made, extra={"save_masks": grey(mask)})]
 
         return one
 
@@ -163,28 +159,12 @@ def laid(colors: np.ndarray, mask: np.ndarray, ground: tuple[int, int, int] | No
     return picture if ground is None else flatten(picture, ground)
 
 
-def encoded_mask(mask: np.ndarray) -> bytes:
-    """Returns a mask as a grey PNG, white for the subject."""
-    grey = Image.fromarray((mask * 255).round().astype(np.uint8))
-    return encoded(grey, ".png", 100)
+def grey(mask: np.ndarray) -> Image.Image:
+    """Returns a mask, 0 to 1, as a grey picture, white for the subject."""
+    return Image.fromarray((mask * 255).round().astype(np.uint8))
 
 
 def _near(hard: np.ndarray) -> np.ndarray:
     import cv2
 
     return cv2.dilate(hard.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
-
-
-def _check_apart(options: BackgroundOptions) -> None:
-    """Makes sure that no step takes the masks for pictures."""
-    for folder in (options.folder, options.out):
-        if options.save_masks and folder and _within(options.save_masks, folder):
-            raise UserError(
-                "the masks would lie among the pictures",
-                where=options.save_masks,
-                remedy="Choose a folder beside them for --save-masks.",
-            )
-
-
-def _within(inner: Path, outer: Path) -> bool:
-    return outer.resolve() in (inner.resolve(), *inner.resolve().parents)

@@ -33,6 +33,8 @@ _BLOCKS = 16
 _SMEARED = 2
 """Rows between bar and picture that resizing may have mixed of both."""
 _ROUNDS = 4
+_SAMPLED = 512
+"""At least so many rows say whether a column is a bar of its own."""
 _LEAST = 8
 """Pixels that must be left of a side: what is all bar is no frame."""
 
@@ -99,19 +101,30 @@ def _bar(lines: np.ndarray, tolerance: int) -> _Bar | None:
     if noise > _MOST_NOISE:
         return None
     reach = tolerance + 3 * noise
-    alike = np.asarray((np.abs(lines - color) <= reach).all(axis=-1))  # (rows, pixels)
-    full = alike.mean(axis=1) >= _FULL
-    full &= _even(lines, color, tolerance)
-    rows = int(np.argmin(full))
-    if rows == 0:  # none, or nothing but bar
+    rows = _rows(lines, color, reach, tolerance)
+    if rows in (0, len(lines)):  # none, or nothing but bar
         return None
     loose = (np.abs(lines[rows : rows + _RINGING] - color) <= 3 * reach).all(axis=-1)
     for near in np.asarray(loose).mean(axis=1):
-        if near < _LOOSE or alike[rows].mean() <= 1 - _CROSSED:
+        alike = float((np.abs(lines[rows] - color) <= reach).all(axis=-1).mean())
+        if near < _LOOSE or alike <= 1 - _CROSSED:
             break
         rows += 1
     rows += _smear(lines, rows, color)
     return _Bar(rows, color, _ended(lines, rows, color, (reach, noise)))
+
+
+def _rows(lines: np.ndarray, color: np.ndarray, reach: float, tolerance: int) -> int:
+    """Returns how many rows at the start have the colour all along."""
+    start, step = 0, _LEAST
+    while start < len(lines):  # most bars are thin: few rows are looked at
+        part = lines[start : start + step]
+        full = (np.abs(part - color) <= reach).all(axis=-1).mean(axis=1) >= _FULL
+        full &= _even(part, color, tolerance)
+        if not full.all():
+            return start + int(np.argmin(full))
+        start, step = start + len(part), 2 * step
+    return len(lines)
 
 
 def _ended(lines: np.ndarray, rows: int, color: np.ndarray, spread: tuple[float, float]) -> float:
@@ -125,9 +138,11 @@ def _ended(lines: np.ndarray, rows: int, color: np.ndarray, spread: tuple[float,
     """
     reach, noise = spread
     behind = lines[rows:]
-    off = np.abs(behind - color).max(axis=-1)
-    own = (off > reach).mean(axis=0) > 1 - _FULL  # columns that are no bars themselves
+    some = behind[:: max(1, len(behind) // _SAMPLED)]
+    # columns that are no bars themselves
+    own = (np.abs(some - color).max(axis=-1) > reach).mean(axis=0) > 1 - _FULL
     deep = max(2, round(_DEEP * len(lines)))
+    off = np.abs(behind[:deep] - color).max(axis=-1)
     if own.sum() < _LEAST or deep >= len(behind):
         return 0.0
     crossed = (off[:2, own] > reach).mean(axis=1).max()

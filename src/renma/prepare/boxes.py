@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from renma.config.prepare._place import Place, read_place
 from renma.core import json_file
 from renma.core.errors import UserError, did_you_mean
 from renma.core.text_file import decode
-from renma.prepare.borders import Box
 
 _COLUMNS = {
     "name": ("name", "picture", "file", "image", "filename"),
@@ -25,47 +22,7 @@ _COLUMNS = {
     "width": ("width", "w"),
     "height": ("height", "h"),
 }
-_VALUE = re.compile(r"(\d+(?:\.\d+)?)(%?)")
 FORM = "name, left, top, width, height"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A listed place.
-
-    Args:
-        values: left, top, width, height; pixels, or shares of the picture.
-        shares: which of them are shares.
-        where: file and line, for messages.
-    """
-
-    values: tuple[float, float, float, float]
-    shares: tuple[bool, bool, bool, bool]
-    where: str
-
-    def box(self, size: tuple[int, int]) -> Box:
-        """Returns left, top, right, bottom in pixels.
-
-        Args:
-            size: width and height of the upright picture.
-
-        Raises:
-            UserError: it reaches beyond the picture, or holds no pixel.
-        """
-        sides = (*size, *size)
-        left, top, width, height = (
-            value * side if share else value
-            for value, share, side in zip(self.values, self.shares, sides, strict=True)
-        )
-        found = round(left), round(top), round(left + width), round(top + height)
-        if found[2] > size[0] or found[3] > size[1]:
-            raise UserError(
-                f"{self.where}: the box reaches to {found[2]}x{found[3]}, beyond the picture's "
-                f"{size[0]}x{size[1]} pixels"
-            )
-        if found[0] >= found[2] or found[1] >= found[3]:
-            raise UserError(f"{self.where}: the box holds no pixel")
-        return found
 
 
 def read(file: Path, names: Iterable[str]) -> dict[str, tuple[Place, ...]]:
@@ -87,7 +44,7 @@ def read(file: Path, names: Iterable[str]) -> dict[str, tuple[Place, ...]]:
     unknown: list[tuple[str, str]] = []
     for where, name, cells in _entries(file):
         plain = unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
-        place = _place(cells, where)
+        place = read_place(cells, where)
         if (picture := known.get(plain)) is None:
             unknown.append((where, plain))
         else:
@@ -194,22 +151,3 @@ def _values(entry: Any) -> list[Any]:
     if isinstance(entry, dict):
         return [_field(entry, name) for name in ("left", "top", "width", "height")]
     return entry if isinstance(entry, list) else [entry]
-
-
-def _place(cells: list[Any], where: str) -> Place:
-    read = [_VALUE.fullmatch(str(c)) if not isinstance(c, bool) else None for c in cells]
-    matches = [match for match in read if match]
-    if len(read) != 4 or len(matches) != 4:
-        said = ", ".join(map(str, cells))
-        raise UserError(
-            f"'{said}' is no box",
-            where=where,
-            remedy="Write left, top, width, height: pixels, shares up to 1, or with %.",
-        )
-    numbers = [float(match[1]) / (100 if match[2] else 1) for match in matches]
-    percent = [bool(match[2]) for match in matches]
-    shares = not any(percent) and max(numbers) <= 1
-    flags = [shares or each for each in percent]
-    assert all(map(math.isfinite, numbers))
-    left, top, width, height = numbers
-    return Place((left, top, width, height), (flags[0], flags[1], flags[2], flags[3]), where)

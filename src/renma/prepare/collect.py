@@ -9,21 +9,23 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from renma.config.prepare.collect import CollectOptions
 from renma.core.errors import INTERRUPTED, Interrupted, UserError
 from renma.core.events import Report
-from renma.core.store import digest, file_hash, probe, write_bytes
+from renma.core.store import digest, file_hash, probe
 from renma.data.duplicates import exact_duplicates
 from renma.data.notes import Notes, shown
 from renma.engine.executors import spread
+from renma.prepare._captions import Captions
+from renma.prepare._place import check_apart, check_ours
 from renma.prepare._record import Head, Record, Row
 from renma.prepare._sheet import write_sheet
 from renma.prepare._sources import RECORD
+from renma.prepare._step import recorded
 from renma.prepare.archives import Limits
 from renma.prepare.collect_names import Targets
 from renma.prepare.collect_one import Job, TakeIn, Taken
@@ -49,9 +51,9 @@ def run(options: CollectOptions, report: Report) -> None:
         Interrupted: Ctrl-C; what is taken in stays.
     """
     out = options.out
-    _check_apart(options.folders, out)
+    check_apart(out, options.folders)
     record = Record(out)
-    _check_ours(out, record)
+    check_ours(out, record.head(), _VERB)
     if options.dry_run:
         with tempfile.TemporaryDirectory() as elsewhere:
             _Collection(options, record, Path(elsewhere) / _INCOMING, report).plan()
@@ -84,6 +86,7 @@ class _Collection:
     ) -> None:
         self._options, self._record, self._report = options, record, report
         self._incoming, self._notes = incoming, Notes()
+        self._captions = Captions(options.out, self._notes)
         chosen = options.model_dump(mode="json", include=set(_RESULT))
         self._key = digest([VERSION, _VERB, sorted(chosen.items())])
 
@@ -92,21 +95,37 @@ class _Collection:
         options, record = self._options, self._record
         origins = self._origins()
         hashes = {origin.source: self._hash(origin) for origin in origins}
-        first = str(options.folders[0].resolve())
-        record.begin(Head(_VERB, first, options.model_dump(mode="json")))
+        head = self._head()
+        record.begin(head)
         copies = self._copies(origins, hashes)
         due = self._due(origins, hashes, copies)
         for source, why in copies.items():
-            self._remove(record.rows.get(source), keep=())
-            record.add(Row(source, hashes[source], self._key, skipped=why))
+            old = record.rows.get(source)
+            self._remove(old, keep=())
+            captions = old.captions if old else {}
+            record.add(Row(source, hashes[source], self._key, captions=captions, skipped=why))
         self._take_in(due, hashes)
         for origin in origins:
             self._carry_captions(origin)
         record.finish()
-        sheet = None
-        if options.convert:
-            sheet = write_sheet(options.out, Path(first), record, self._report)
-        self._tell(origins, len(due), sheet)
+        paths = {origin.source: origin.path for origin in origins}
+        sheet = write_sheet(options.out, Path(head.folder), record, self._report, paths)
+        self._tell(origins, {origin.source for origin in due}, sheet)
+
+    def _head(self) -> Head:
+        """Returns what the record says: this command, and all sources of the ones before."""
+        options = recorded(self._options)
+        if before := self._record.head():
+            earlier = [str(folder) for folder in before.options.get("folders", ())]
+            options["folders"] = list(dict.fromkeys([*earlier, *options["folders"]]))
+            other = [n for n in _RESULT if before.options.get(n) != options[n]]
+            if other and len(options["folders"]) > len(self._options.folders):
+                flags = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+                self._notes.add(
+                    f"earlier sources came in with other options ({flags}): "
+                    "`renma prepare repeat` would treat all as it was told now"
+                )
+        return Head(_VERB, options["folders"][0], options)
 
     def plan(self) -> None:
         """Tells what would be done."""
@@ -231,24 +250,19 @@ class _Collection:
                 self._notes.add("changed by hand since, kept as it is", output.name)
 
     def _carry_captions(self, origin: Origin) -> None:
-        """Copies caption files beside the pictures; what was edited there since is kept."""
+        """Brings the caption files beside the pictures up to date."""
         row = self._record.rows[origin.source]
-        captions = dict(row.captions)
-        for ending, caption in origin.captions.items() if row.outputs else ():
-            now = file_hash(caption)
-            for output in row.outputs:
-                name = f"{PurePosixPath(output.name).with_suffix(ending)}"
-                target = self._options.out / name
-                there = file_hash(target) if target.exists() else ""
-                if there in ("", captions.get(name)) and there != now:
-                    write_bytes(target, caption.read_bytes())
-                elif there != now and captions.get(name) != now:
-                    self._notes.add("captions edited here are kept, their originals changed", name)
-                    continue
-                captions[name] = now
-        self._record.rows[origin.source] = replace(row, captions=captions)
+        texts = {ending: self._read(caption) for ending, caption in origin.captions.items()}
+        self._captions.settle(row, {output.name: texts for output in row.outputs})
 
-    def _tell(self, origins: list[Origin], now: int, sheet: Path | None) -> None:
+    def _read(self, caption: Path) -> bytes | None:
+        try:
+            return caption.read_bytes()
+        except OSError as error:
+            self._notes.add(f"captions that cannot be read ({error.strerror})", caption)
+            return None
+
+    def _tell(self, origins: list[Origin], due: set[str], sheet: Path) -> None:
         rows = [self._record.rows[origin.source] for origin in origins]
         for row in rows:
             if row.skipped.startswith(_COPY):
@@ -260,38 +274,10 @@ class _Collection:
         pictures = sum(len(row.outputs) for row in rows)
         left = sum(bool(row.skipped) for row in rows)
         captions = sum(len(row.captions) for row in rows)
+        now = sum(row.source in due and not row.skipped for row in rows)
         self._report.line(
             f"{pictures} pictures and {captions} captions of {len(origins)} in "
             f"{self._options.out}; {now} taken in now, {len(origins) - now - left} before, "
             f"{left} left out"
         )
-        if sheet:
-            self._report.line(f"look at {sheet}")
-
-
-def _check_apart(sources: Iterable[Path], out: Path) -> None:
-    target = out.resolve()
-    for source in sources:
-        place = source.resolve()
-        if place.is_dir() and (
-            place == target or place in target.parents or target in place.parents
-        ):
-            raise UserError(
-                "the folder to fill lies within a folder of pictures, or around it",
-                where=out,
-                remedy="Choose a folder beside it with -o: sources are never changed.",
-            )
-
-
-def _check_ours(out: Path, record: Record) -> None:
-    head = record.head()
-    if head and head.verb != _VERB:
-        raise UserError(
-            f"was made by `renma prepare {head.verb}`", where=out, remedy="Choose another with -o."
-        )
-    if head is None and out.is_dir() and any(p.name != RECORD for p in out.iterdir()):
-        raise UserError(
-            "is not empty and was not made by this command",
-            where=out,
-            remedy="Choose another with -o.",
-        )
+        self._report.line(f"look at {sheet}")

@@ -15,7 +15,7 @@ from renma.core.store import file_hash, write_bytes
 from renma.data.notes import shown
 from renma.data.pictures import WHITE, inspect, opened, read_straight, straight
 from renma.prepare._record import Output
-from renma.prepare._step import encoded
+from renma.prepare._writing import encoded
 from renma.prepare.headers import frame_count
 
 _ENDINGS = {

@@ -126,12 +126,11 @@ class CropWork:
     def eyes(self) -> Eyes:
         """Returns what looks at the pictures; loads its networks."""
         chosen = self.options
-        threads = 0 if chosen.executor == "serial" or chosen.workers == 1 else 1
         if not chosen.by_mask:
             return Eyes()
-        finder = subject.opened(chosen.backend, chosen.model, threads=threads)
+        finder = subject.opened(chosen.backend, chosen.model)
         figure = bool(chosen.body) or chosen.cut_arms
-        return Eyes(finder, faces.opened("auto", threads=threads) if figure else None)
+        return Eyes(finder, faces.opened("auto") if figure else None)
 
     def open(self) -> Callable[[Source], list[Made]]:
         """Returns the function for one picture."""

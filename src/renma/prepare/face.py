@@ -20,8 +20,9 @@ from renma.prepare._step import Made, run_step
 from renma.prepare.faces.auto import sees_drawings
 from renma.prepare.focal import looked
 from renma.prepare.frame import Frame, around_face, covering, placed
+from renma.prepare.resize import resample
 
-VERSION = 1
+VERSION = 2
 _WITHOUT = {"face": 0.0, "corner": 0.5, "entropy": 0.15}
 _PORTRAIT = (3, 4)
 
@@ -63,8 +64,7 @@ class FaceWork:
     def detector(self) -> faces.Detect:
         """Returns what finds faces; loads its network."""
         chosen = self.options
-        threads = 0 if chosen.executor == "serial" or chosen.workers == 1 else 1
-        return faces.opened(chosen.detector, chosen.model, chosen.score, threads)
+        return faces.opened(chosen.detector, chosen.model, chosen.score)
 
     def open(self) -> Callable[[Source], list[Made]]:
         """Returns the function for one picture."""
@@ -127,7 +127,7 @@ def pasted(picture: Image.Image, frame: Frame, color: tuple[int, int, int]) -> I
 def _made(picture: Image.Image, frame: Frame, said: dict[str, Any], options: FaceOptions) -> Made:
     piece = pasted(picture, frame, options.color)
     if options.size is not None:
-        piece = piece.resize(options.size, Image.Resampling.LANCZOS)
+        piece = resample(piece, options.size, "lanczos")
     left, top, right, bottom = frame
     over = [-left, -top, right - picture.width, bottom - picture.height]
     if any(edge > 0 for edge in over):

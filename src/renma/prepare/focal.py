@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -11,15 +11,15 @@ from PIL import Image, ImageDraw
 from renma.config.prepare.focal import FocalOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
-from renma.core.store import write_bytes
 from renma.data.pictures import WHITE, flatten, read_straight
 from renma.prepare import faces, focus
 from renma.prepare._facts import counted, facts
 from renma.prepare._sources import Source
-from renma.prepare._step import Made, encoded, run_step
+from renma.prepare._step import Made, run_step
 from renma.prepare.frame import covering
+from renma.prepare.resize import resample
 
-VERSION = 1
+VERSION = 2
 _LARGEST = 1024
 """Longer side of the picture that is looked at: more shows nothing more."""
 _COLORS = {"face": (255, 40, 60), "corner": (60, 110, 255), "entropy": (250, 220, 40)}
@@ -32,24 +32,11 @@ def run(options: FocalOptions, report: Report) -> None:
     Raises:
         UserError: a detector that cannot be used; and see :func:`renma.prepare._step.run_step`.
     """
-    _check_overlay(options)
     work = FocalWork(options)
     work.detector()  # a wrong model is said now, and once, not by every worker
     out = run_step("focal", options, work, report)
     if not options.dry_run:
         report.line(f"cut around: {counted(facts(out), 'by') or 'nothing'}")
-
-
-def _check_overlay(options: FocalOptions) -> None:
-    if options.overlay is None:
-        return
-    folder, place = options.folder.resolve(), options.overlay.resolve()
-    if folder == place or folder in place.parents:
-        raise UserError(
-            "the overlays would lie among the pictures",
-            where=options.overlay,
-            remedy="Choose another folder for --overlay: originals are never changed.",
-        )
 
 
 @dataclass(frozen=True)
@@ -75,8 +62,7 @@ class FocalWork:
         chosen = self.options
         if not chosen.face_weight:
             return None
-        threads = 0 if chosen.executor == "serial" or chosen.workers == 1 else 1
-        return faces.opened(chosen.detector, chosen.model, chosen.score, threads)
+        return faces.opened(chosen.detector, chosen.model, chosen.score)
 
     def open(self) -> Callable[[Source], list[Made]]:
         """Returns the function for one picture."""
@@ -87,8 +73,7 @@ class FocalWork:
             made, found = cut(picture, detect, self.options)
             if self.options.overlay:
                 assert made.box is not None
-                path = self.options.overlay / f"{source.target}.png"
-                write_bytes(path, encoded(drawn(picture, found, made.box), ".png", 100))
+                made = replace(made, extra={"overlay": drawn(picture, found, made.box)})
             return [made]
 
         return one
@@ -118,7 +103,7 @@ def cut(
     }
     found = looked(picture, options.size, detect, weights)
     box = covering(found.point, picture.size, options.size)
-    made = picture.resize(options.size, Image.Resampling.LANCZOS, box)
+    made = resample(picture, options.size, "lanczos", box=box)
     said = {"by": " and ".join(found.sets) or "the middle", "enlarged": enlarged}
     whole = (round(box[0]), round(box[1]), round(box[2]), round(box[3]))
     x, y = (round(part, 1) for part in found.point)
@@ -147,7 +132,7 @@ def looked(
     small = np.asarray(flat.resize(size, Image.Resampling.BOX)) if scale < 1 else np.asarray(flat)
     ratio = flat.width / size[0], flat.height / size[1]
     fits = min(size[0] / aim[0], size[1] / aim[1])
-    window = round(aim[0] * fits), round(aim[1] * fits)
+    window = max(1, round(aim[0] * fits)), max(1, round(aim[1] * fits))
     sets: dict[str, list[focus.Point]] = {}
     if detect is not None and weights["face"]:
         sets["face"] = [focus.eyes(face.box) for face in detect(np.asarray(flat))]

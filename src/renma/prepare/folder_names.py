@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from renma.core.errors import UserError
+from renma.data.folders import folders
 from renma.data.notes import shown
 from renma.data.pictures import ENDINGS
 from renma.data.reading import listing, picture_names
@@ -25,8 +24,11 @@ def find_names(folder: Path) -> tuple[list[str], list[str]]:
         raise UserError(what, where=shown(folder))
     names: list[str] = []
     dead: list[str] = []
-    for place in _folders(folder):
-        files, lost = listing(place)
+    for place in folders(folder):
+        try:
+            files, lost = listing(place)
+        except OSError as error:
+            raise UserError(f"cannot be read ({error.strerror})", where=shown(place)) from None
         names += [(place / n).relative_to(folder).as_posix() for n in picture_names(files)]
         dead += [(place / n).relative_to(folder).as_posix() for n in picture_names(lost)]
     if not names and not dead:
@@ -42,12 +44,3 @@ def as_entry(name: str) -> str:
     """Returns a picture's name as it stands in a list: one line that is no remark."""
     text = shown(name)
     return f"./{text}" if text.startswith("#") or text != text.strip() else text
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    yield folder
-    with os.scandir(folder) as entries:
-        inner = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
-    for name in inner:
-        if not name.startswith("."):
-            yield from _folders(folder / name)

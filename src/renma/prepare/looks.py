@@ -21,7 +21,7 @@ from renma.prepare.headers import Header, read_header
 from renma.prepare.sharpness import blockiness, fine_detail, one_way, sharpness, spectrum
 from renma.prepare.surface import Frame, Light, frame, light
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same bytes would give other figures."""
 THUMB = 176
 """Longer side of the small picture in reports, pixels."""
@@ -153,7 +153,7 @@ def measure(path: Path, sha256: str, resolution: int, max_pixels: int) -> Looks:
         height=rgb.height,
         header=header,
         clear=float((np.asarray(alpha) < 250).mean()) if alpha is not None else 0.0,
-        frame=frame(area),
+        frame=frame(_pixels(rgb, alpha)),
         light=light(area),
         sharpness=sharpness(np.asarray(_shrunk(grey, resolution), np.float32)),
         detail=None if power is None else fine_detail(power),
@@ -163,6 +163,12 @@ def measure(path: Path, sha256: str, resolution: int, max_pixels: int) -> Looks:
         corners=_corners(grey),
         thumb=_thumb(rgb),
     )
+
+
+def _pixels(rgb: Image.Image, alpha: Image.Image | None) -> np.ndarray:
+    """Returns a picture's own pixels, uint8 (h, w, 3 or 4)."""
+    colours = np.asarray(rgb)
+    return colours if alpha is None else np.dstack([colours, np.asarray(alpha)])
 
 
 def _shrunk(picture: Image.Image, side: int) -> Image.Image:

@@ -15,14 +15,18 @@ from pydantic.fields import FieldInfo
 import renma
 from renma.config._base import Section
 from renma.config._task import Task
+from renma.config.prepare._base import StepOptions
 from renma.config.prepare.repeat import RepeatOptions
 from renma.config.prepare.tasks import PREPARE_TASKS
 from renma.core.counted import counted
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report
+from renma.prepare._beside import is_beside
 from renma.prepare._record import Head, Record
 
 _MOST = 64
+BESIDE = ("save_masks", "overlay")
+"""The options of all verbs that are folders beside the one that is made."""
 _SPREAD = {"executor", "workers"}
 
 
@@ -93,8 +97,10 @@ def again(steps: Sequence[Step], options: RepeatOptions) -> list[Section]:
         options: where to, from where, by whom.
     """
     told: list[Section] = []
+    _check_given(steps, options)
     for number, step in enumerate(steps, 1):
         change: dict[str, Any] = {"out": _place(step, number, len(steps), options)}
+        change |= _beside(step, options)
         change |= {n: v for n in _SPREAD if (v := getattr(options, n)) is not None}
         if told:
             change["folder"] = getattr(told[-1], "out", None)
@@ -102,6 +108,47 @@ def again(steps: Sequence[Step], options: RepeatOptions) -> list[Section]:
             change |= _from(step.options, options.originals)
         told.append(step.options.model_copy(update=change))
     return told
+
+
+def _beside(step: Step, options: RepeatOptions) -> dict[str, Path]:
+    """Returns where a step writes beside its pictures this time.
+
+    A record may come from anybody: a folder that it names is taken only where it is known to be the
+    step's own.
+
+    Raises:
+        UserError: the command line does not say it.
+    """
+    found = {}
+    for name, before in _recorded_places(step).items():
+        given = getattr(options, name)
+        goes_on = options.out is None and is_beside(before, step.made)
+        if given is None and not (goes_on or options.show):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"its record says to write into {before} too",
+                where=step.made,
+                remedy=f"Say where to this time, with {flag} FOLDER.",
+            )
+        found[name] = given or before
+    return found
+
+
+def _check_given(steps: Sequence[Step], options: RepeatOptions) -> None:
+    """Makes sure that a folder that is given belongs to one step."""
+    for name in BESIDE:
+        count = sum(name in _recorded_places(step) for step in steps)
+        if getattr(options, name) is not None and count != 1:
+            raise UserError(
+                f"{counted(count, 'step')} of {len(steps)} wrote into such a folder",
+                where=f"--{name.replace('_', '-')}",
+                remedy="Leave it out." if not count else "Repeat the steps one by one.",
+            )
+
+
+def _recorded_places(step: Step) -> dict[str, Path]:
+    names = step.options.beside if isinstance(step.options, StepOptions) else ()
+    return {name: place for name in names if (place := getattr(step.options, name))}
 
 
 def command(task: Task, options: Section) -> str:

@@ -116,7 +116,12 @@ def aimed(size: tuple[int, int], options: ResizeOptions) -> tuple[int, int]:
 
 
 def resample(
-    picture: Image.Image, size: tuple[int, int], filter_name: str, *, linear: bool = False
+    picture: Image.Image,
+    size: tuple[int, int],
+    filter_name: str,
+    *,
+    linear: bool = False,
+    box: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
     """Returns a picture in another size.
 
@@ -127,19 +132,21 @@ def resample(
         size: width and height, pixels.
         filter_name: lanczos, bicubic, area or nearest.
         linear: average light (sRGB decoded) instead of stored values.
+        box: left, top, right, bottom of the part to take, fractions of pixels too (default: all).
     """
-    if size == picture.size:
+    if box is None and size == picture.size:
         return picture
     how = _FILTERS[filter_name]
     if not linear and (picture.mode == "RGB" or how == Image.Resampling.NEAREST):
-        return picture.resize(size, how)
+        return picture.resize(size, how, box)
     # transparent ones never by Pillow: its opacity of 8 bits is cut where Lanczos overshoots, the
     # colours under it are not, which leaves bright rims
     stored = np.asarray(picture, dtype=np.float32) / 255
     alpha = stored[..., 3:] if picture.mode == "RGBA" else np.ones_like(stored[..., :1])
     light = (decoded(stored[..., :3]) if linear else stored[..., :3]) * alpha
     planes = [light[..., c] for c in range(3)] + [alpha[..., 0]]
-    small = np.stack([np.asarray(Image.fromarray(p).resize(size, how)) for p in planes], axis=-1)
+    scaled = [Image.fromarray(plane).resize(size, how, box) for plane in planes]
+    small = np.stack([np.asarray(plane) for plane in scaled], axis=-1)
     color = np.clip(small[..., :3] / np.maximum(small[..., 3:], 1e-6), 0, 1)
     color = encoded(color) if linear else color
     parts = (color, np.clip(small[..., 3:], 0, 1)) if picture.mode == "RGBA" else (color,)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from renma.prepare import borders
+
 _NEAR = 14
 """Colours that differ by no more than this in any channel count as one."""
-_FULL = 0.985
-_CROSSED = 0.6
-"""Share of a line just inside a frame that differs from it: a frame cuts straight across."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,8 @@ class Frame:
 
     @property
     def share(self) -> float:
-        """Share of the picture's area that lies in pairs of opposite bars; 0 for no frame."""
-        kept = 1.0
-        for one, other in ((self.top, self.bottom), (self.left, self.right)):
-            if one and other:
-                kept *= 1 - one - other
-        return 1 - kept
+        """Share of the picture's area that lies in the bars; 0 for no frame."""
+        return 1 - (1 - self.top - self.bottom) * (1 - self.left - self.right)
 
 
 @dataclass(frozen=True)
@@ -52,18 +47,15 @@ class Light:
     clipped: float
 
 
-def frame(rgb: np.ndarray) -> Frame:
-    """Returns the bars of a letterboxed or framed picture.
+def frame(pixels: np.ndarray) -> Frame:
+    """Returns the bars of a letterboxed or framed picture: what `prepare crop --borders` cuts off.
 
     Args:
-        rgb: uint8 (h, w, 3).
+        pixels: uint8 (h, w, 3 or 4).
     """
-    top, bottom = _bar(rgb), _bar(rgb[::-1])
-    inner = rgb[top : len(rgb) - bottom]
-    turned = inner.transpose(1, 0, 2)
-    left, right = _bar(turned), _bar(turned[::-1])
-    height, width = rgb.shape[:2]
-    return Frame(top / height, bottom / height, left / width, right / width)
+    left, top, right, bottom = borders.find(pixels)
+    height, width = pixels.shape[:2]
+    return Frame(top / height, (height - bottom) / height, left / width, (width - right) / width)
 
 
 def light(rgb: np.ndarray) -> Light:
@@ -81,23 +73,6 @@ def light(rgb: np.ndarray) -> Light:
     dark, bright = np.percentile(subject, [90, 10])
     clipped = float((subject >= 252).mean())
     return Light(float(dark), float(bright), float(luma.std()), colour, clipped)
-
-
-def _bar(rgb: np.ndarray) -> int:
-    """Returns how many rows at the top have one colour and end at a straight line."""
-    if not rgb.size:
-        return 0
-    height = len(rgb)
-    colour = np.median(rgb[0], axis=0).round().astype(np.int16)
-    if _even(rgb[:1], colour).mean() < _FULL:
-        return 0
-    same = _even(rgb, colour)  # (h, w)
-    full = same.mean(1) >= _FULL
-    if full.all():
-        return 0
-    rows = int(np.argmin(full))
-    inside = min(rows + 2, height - 1)  # resizing smears a border over a pixel or two
-    return rows if 1 - same[inside].mean() >= _CROSSED else 0
 
 
 def _even(rgb: np.ndarray, colour: np.ndarray) -> np.ndarray:
