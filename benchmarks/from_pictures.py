@@ -27,6 +27,8 @@ import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from PIL import Image, ImageChops
+
 from renma import assets
 
 SPRITES = "/usr/share/games/renpy/the_question/game/images"
@@ -190,7 +192,7 @@ def gather_others(archive: Path) -> Path:
 
 
 def draw_sheets(work: Path, folder: Path) -> list[Path]:
-    """Draws contact sheets as PNG with a browser without a window; none where there is none."""
+    """Draws contact sheets as JPEG with a browser without a window; none where there is none."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         return []
@@ -199,20 +201,28 @@ def draw_sheets(work: Path, folder: Path) -> list[Path]:
         "from-pictures-lint": work / "others-lint.html",
         "from-pictures-face": work / "others-face" / "sheet.html",
         "from-pictures-sprites": work / "sylvie-face" / "sheet.html",
-        "from-pictures-background": work / "project" / "train" / "1_yourname" / "sheet.html",
+        "from-pictures-background": work / "project" / "reg" / "1_person" / "sheet.html",
         "from-pictures-drawn": work / "project" / "reg" / "1_drawn person" / "sheet.html",
     }
     drawn = []
     for name, page in pages.items():
-        target = (folder / f"{name}.png").resolve()
+        target = (work / f"{name}.png").resolve()
         subprocess.run(
             [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
              f"--user-data-dir={work / 'browser'}", "--window-size=1240,900",
              f"--screenshot={target}", page.as_uri()],
             capture_output=True, check=True, timeout=120,
         )  # fmt: skip
-        drawn.append(target)
+        drawn.append(folder / f"{name}.jpg")
+        with Image.open(target) as picture:
+            trimmed(picture.convert("RGB")).save(drawn[-1], quality=85)
     return drawn
+
+
+def trimmed(page: Image.Image) -> Image.Image:
+    """Returns a page without what is white at its end."""
+    end = ImageChops.invert(page).getbbox()
+    return page.crop((0, 0, page.width, min(page.height, end[3] + 20))) if end else page
 
 
 def print_table(steps: list[Step]) -> None:

@@ -157,6 +157,9 @@ def test_as_many_and_as_large_as_the_plan_shows_training_pictures(project: Path,
     report = Lines()
     out = made(project, report)
     assert "  reg_folder = 'reg'" in report.lines
+    assert any(
+        "draws best at 128x128, and much worse at 64x64, 128x32:" in line for line in report.lines
+    )
     sizes = Counter(opened(path).size for path in out.glob("*.png"))
     assert sizes == {(128, 32): 2, (64, 64): 4}
     assert {path.read_text() for path in out.glob("*.txt")} == {"person\n"}
