@@ -48,10 +48,15 @@ def test_lists_name_every_block_of_the_model(sdxl: bool, lengths: tuple[int, int
         assert set(block_factors(name, sdxl, "").values()) == {value}
 
 
-def test_blocks_without_attention_go_with_their_neighbours():
-    found = block_factors(",".join(map(str, range(17))), False, "")
-    pairs = {"IN00": "IN01", "IN03": "IN02", "IN06": "IN05", "IN11": "IN08", "OUT00": "OUT03"}
-    assert all(found[label] == found[other] for label, other in pairs.items())
+def test_blocks_that_short_lists_and_presets_do_not_name_do_not_act():
+    """As sd-webui-lora-block-weight widens 17 and 12 values."""
+    for sdxl, count, preset in ((False, 17, "INALL"), (True, 12, "OUTALL")):
+        for text in (",".join("1" * count), preset):
+            found = block_factors(text, sdxl, "")
+            unnamed = set(LISTS[sdxl][1]) - set(LISTS[sdxl][0])
+            assert len(unnamed) == len(LISTS[sdxl][1]) - count
+            assert {found[label] for label in unnamed} == {0.0}
+            assert 1.0 in found.values()
 
 
 def test_lists_and_presets_are_told_from_numbers():

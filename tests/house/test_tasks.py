@@ -36,7 +36,20 @@ def test_room_has_run_of_options_and_report(task):
     # read, not imported: rooms need torch
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     runs = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "run"]
-    assert [a.arg for n in runs for a in n.args.args] == ["options", "report"]
+    (arguments,) = [n.args.args for n in runs]
+    assert [a.arg for a in arguments] == ["options", "report"]
+    module, _, name = task.options_class.partition(":")
+    told = arguments[0].annotation
+    assert isinstance(told, ast.Name), (
+        f"{task.room}: options are {ast.unparse(told or arguments[0])}"
+    )
+    places = {
+        alias.asname or alias.name: f"{n.module}:{alias.name}"
+        for n in ast.walk(tree)
+        if isinstance(n, ast.ImportFrom)
+        for alias in n.names
+    }
+    assert places.get(told.id) == f"{module}:{name}", f"{task.room} is told something else"
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

@@ -94,9 +94,18 @@ def test_what_is_in_doubt_passes(project: Path, gpu, monkeypatch):
         (["/dev/dxg"], "linux", "cuda = '12.8'\nhip = None", None, False),
         (["/dev/kfd"], "linux", "cuda = None\nhip = '6.4'", None, False),
         (["/dev/nvidiactl"], "linux", "cuda: Optional[str] = None\nhip: Optional[str] = None", None, True),
-        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", "", True),
-        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", "-1", True),
-        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", "1", False),
+        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", {"CUDA": ""}, True),
+        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", {"CUDA": "-1"}, True),
+        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", {"CUDA": "1"}, False),
+        # CUDA never looks at AMD's variable
+        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", {"HIP": "-1"}, False),
+        (["/dev/nvidiactl"], "linux", "cuda = '12.8'\nhip = None", {"HIP": ""}, False),
+        # AMD's looks at both, at its own first; empty ones count as not set
+        (["/dev/kfd"], "linux", "cuda = None\nhip = '6.4'", {"HIP": "-1"}, True),
+        (["/dev/kfd"], "linux", "cuda = None\nhip = '6.4'", {"CUDA": "-1"}, True),
+        (["/dev/kfd"], "linux", "cuda = None\nhip = '6.4'", {"HIP": "0", "CUDA": "-1"}, False),
+        (["/dev/kfd"], "linux", "cuda = None\nhip = '6.4'", {"HIP": "", "CUDA": ""}, False),
+        (["/dev/nvidiactl"], "linux", "", {"CUDA": "-1", "HIP": "-1"}, False),
         ([], "win32", "cuda = '12.8'\nhip = None", None, False),
         ([], "darwin", "", None, True),
         ([], "win32", "", None, False),
@@ -105,16 +114,16 @@ def test_what_is_in_doubt_passes(project: Path, gpu, monkeypatch):
 def test_a_gpu_is_denied_only_where_there_is_none(
     tmp_path: Path, monkeypatch, there, platform: str, build: str, hidden, absent: bool
 ):
-    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
-    if hidden is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    for name in ("CUDA", "HIP"):
+        monkeypatch.delenv(f"{name}_VISIBLE_DEVICES", raising=False)
+    for name, value in (hidden or {}).items():
+        monkeypatch.setenv(f"{name}_VISIBLE_DEVICES", value)
     torch = tmp_path / "torch"
     torch.mkdir()
     (torch / "__init__.py").write_text("raise AssertionError('imported')")
     (torch / "version.py").write_text(f"__version__ = '2'\n{build}\n")
     monkeypatch.setattr(machine, "find_spec", lambda _: _Spec([str(torch)]))
-    monkeypatch.setattr(machine, "_torch_without", machine._torch_without.__wrapped__)
+    monkeypatch.setattr(machine, "_torch_knows", machine._torch_knows.__wrapped__)
     monkeypatch.setattr(machine.sys, "platform", platform)
     nodes = [tmp_path / name[1:] for name in machine._NODES]
     monkeypatch.setattr(machine, "_NODES", [str(node) for node in nodes])

@@ -36,14 +36,57 @@ def halves() -> tuple[torch.Tensor, torch.Tensor]:
     return left, 1 - left
 
 
+@pytest.mark.parametrize("power", [1.0, -1.0])
 @pytest.mark.parametrize("way", WAYS)
-def test_one_region_over_everything_is_plain_sampling(mame, case, way: Way):
-    made = case("lora")
-    area = Area(Words("bad", (FULL,)), ((Words("smile", (FULL,)), 1.0),), torch.full((9, 5), 0.3))
-    with made.network.at():
+def test_one_region_over_everything_is_plain_sampling(mame, case, way: Way, power: float):
+    made, heard = case("lora"), ((power, power),)
+    area = Area(Words("bad", heard), ((Words("smile", heard), 1.0),), torch.full((9, 5), 0.3))
+    with made.network.at(unet=power, text_encoder=power):
         plain = denoise(mame, [SHOT])
     got = denoise_scenes(mame, [Scene(SHOT, (area,), way)], Cast([Role(made.network)]))
     torch.testing.assert_close(got, plain, rtol=1e-4, atol=1e-4)
+
+
+def step(model, cast: Cast, areas: tuple[Area, ...], way: Way) -> torch.Tensor:
+    """One prediction of a picture of areas."""
+    x = torch.randn(1, 4, 8, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), cast.on_stage():
+        return predictor(model, [Scene(SHOT, areas, way)], cast, (128, 64))(x, TIME)
+
+
+@pytest.mark.parametrize("powers", [(1.0, 0.0), (0.0, -1.0), (-1.0, 0.5)])
+def test_in_layers_texts_joined_by_and_keep_their_loras(mame, case, powers: tuple[float, float]):
+    """Row F6 inside F5: one area over everything, so a LoRA is where it is without areas."""
+    cast, texts = Cast([Role(case("lora").network)]), ("smile", "red hair")
+    pulls = tuple((Words(t, ((p, p),)), 0.7) for t, p in zip(texts, powers, strict=True))
+    area = Area(Words("bad", (NONE,)), pulls)
+    whole, layers = (step(mame, cast, (area,), way) for way in ("whole", "layers"))
+    torch.testing.assert_close(layers, whole, rtol=1e-4, atol=1e-4)
+    swapped = tuple((Words(t, ((p, p),)), 0.7) for t, p in zip(texts, powers[::-1], strict=True))
+    other = step(mame, cast, (Area(area.negative, swapped),), "layers")
+    assert (other - whole).abs().max() > 1e-2
+
+
+class Noted(Cast):
+    """Keeps the maps that it is played with."""
+
+    def play(self, part, powers, *, maps=None, **how):
+        if part == "unet":
+            self.noted = (powers, maps)
+        super().play(part, powers, maps=maps, **how)
+
+
+def test_in_layers_each_text_has_its_own_power_at_home_and_the_others_elsewhere(mame, case):
+    """By hand: left half of two texts (1, -2), right half of one (-1); what to avoid has 0.5."""
+    cast, (left, right) = Noted([Role(case("lora").network)]), halves()
+    avoided = Words("bad", ((0.5, 0.0),))
+    a, b, c = (Words(t, ((p, 0.0),)) for t, p in (("a", 1.0), ("b", -2.0), ("c", -1.0)))
+    areas = (Area(avoided, ((a, 1.0), (b, 1.0)), left), Area(avoided, ((c, 1.0),), right))
+    step(mame, cast, areas, "layers")
+    powers, maps = cast.noted
+    assert [row[0][0] for row in powers] == [0.5, 1, -2, -1]
+    seen = [(m[:, :8].unique().tolist(), m[:, 8:].unique().tolist()) for m in maps[0]]
+    assert seen == [([0.5], [0.5]), ([1], [-1]), ([-2], [-1]), ([-2], [-1])]
 
 
 @pytest.mark.parametrize("way", ["whole", "windows"])

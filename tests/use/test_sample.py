@@ -110,7 +110,8 @@ def test_web_uis_read_how_it_was_drawn(mame, lora: Path, tmp_path: Path):
     (path,) = sample(tmp_path / "o", *words, *more, "--seed", "5", "--sampler", "dpmsolver++")
     picture = opened(path)
     prompt, negative, line = picture.info["parameters"].split("\n")
-    assert prompt == f"{text} <lora:hero:unet=1:te=0.5:lbw=OUTD>"
+    own = text.replace("hero:0.5", "hero:0.5:lbw=OUTD")
+    assert prompt == f"{own} <lora:hero:unet=1:te=0.5:lbw=OUTD>"
     assert negative == "Negative prompt: bad: x"
     digits = payload_hash(lora)[:12]
     assert settings(line) == {
@@ -133,9 +134,12 @@ def test_the_hash_is_kohyas_and_metadata_does_not_change_it(lora: Path, tmp_path
 def test_a_picture_is_drawn_again_from_itself(lora: Path, tmp_path: Path, capsys):
     words = ("--prompt", "a <lora:hero:0.5> AND b :0.6", "--lora-dir", str(tmp_path / "loras"))
     (path,) = sample(tmp_path / "o", *words, "--hires", "1.5", "--hires-upscaler", "lanczos")
-    (again,) = sample(tmp_path / "p", "--again", str(path), model="", small=False)
+    loras = ("--lora-dir", str(tmp_path / "loras"))
+    (again,) = sample(tmp_path / "p", "--again", str(path), *loras, model="", small=False)
     assert levels(path, again) == 0
     assert opened(again).info == opened(path).info
+    assert again.name == path.name
+    assert str(tmp_path) not in str(opened(path).info)
     moved = tmp_path / "elsewhere"
     (tmp_path / "loras").rename(moved)
     other = tmp_path / "q"
@@ -188,7 +192,7 @@ def test_a_run_is_drawn_with_its_lora_and_its_settings(mame, lora: Path, tmp_pat
     assert levels(path, expected) <= 1
 
 
-def test_one_region_is_the_plain_picture_and_two_are_not(lora: Path, tmp_path: Path):
+def test_one_region_is_the_plain_picture_and_two_are_not(lora: Path, tmp_path: Path, monkeypatch):
     for name, colours in (("one", ["red"]), ("two", ["red", "lime"])):
         page = Image.new("RGB", (20, 10), colours[-1])
         page.paste(colours[0], (0, 0, 20 // len(colours), 10))
@@ -202,7 +206,10 @@ def test_one_region_is_the_plain_picture_and_two_are_not(lora: Path, tmp_path: P
     more = ("--region", "lime:0.7=b", "--prompt", "c", "--region-way", "layers")
     (other,) = sample(tmp_path / "q", *two, *more, *folder)
     assert levels(plain, other) > 3
-    (again,) = sample(tmp_path / "r", "--again", str(other), model="", small=False)
+    told = settings(opened(other).info["parameters"].split("\n")[-1])["Regions"]
+    assert told == "red:1=a <lora:hero:1>; lime:0.7=b"
+    monkeypatch.chdir(tmp_path)
+    (again,) = sample(tmp_path / "r", "--again", str(other), *folder, model="", small=False)
     assert levels(again, other) == 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError, UnknownOptionError, UnusedCliTokensError
 
 from renma.config._task import Task
+from renma.config.mistakes import SHORT_NAMES
 
 _MOST = 3
 """Options of run.toml that are named where a word could mean several."""
@@ -26,9 +27,10 @@ def explained(error: CycloptsError, words: Sequence[str], tasks: Sequence[Task])
     task = _task(words, tasks)
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         what = f"There is no place for '{error.unused_tokens[0]}'."
-        remedy = _without_blanks(words) if _has_set(task) else ""
-    elif isinstance(error, UnknownOptionError) and _has_set(task):
-        remedy = _with_set(error.token.keyword or "", words)
+        has_set = task is not None and "set" in task.options.model_fields
+        remedy = _without_blanks(words) if has_set else ""
+    elif isinstance(error, UnknownOptionError) and task is not None:
+        remedy = _with_set(error.token.keyword or "", words, task)
     command = " ".join(["renma", *(error.command_chain or ())])
     return f"{what} {remedy or f'`{command} --help` shows what there is.'}"
 
@@ -36,10 +38,6 @@ def explained(error: CycloptsError, words: Sequence[str], tasks: Sequence[Task])
 def _task(words: Sequence[str], tasks: Sequence[Task]) -> Task | None:
     """Returns the command that a line begins with."""
     return next((t for t in tasks if list(words[: len(t.name.split())]) == t.name.split()), None)
-
-
-def _has_set(task: Task | None) -> bool:
-    return task is not None and "set" in task.options.model_fields
 
 
 def _without_blanks(words: Sequence[str]) -> str:
@@ -60,16 +58,37 @@ def _without_blanks(words: Sequence[str]) -> str:
     return ""
 
 
-def _with_set(option: str, words: Sequence[str]) -> str:
-    """Says how an option of run.toml is given on the command line; nothing if it is none."""
+def _with_set(option: str, words: Sequence[str], task: Task) -> str:
+    """Says how an option of run.toml is given to a command; nothing if it is none or not taken."""
     from renma.cli.option_search import search
 
-    name = option.partition("=")[0]
-    paths = list(dict.fromkeys(found.path for found in search(name)))
-    if not name.startswith("--") or not 0 < len(paths) <= _MOST:
+    name, section = option.partition("=")[0], _settable(task)
+    if section is None or not name.startswith("--"):
+        return ""
+    asked = name.removeprefix("--").replace("-", "_").lower()
+    found = search(SHORT_NAMES.get(asked, asked))
+    paths = list(dict.fromkeys(one.path for one in found if one.path.startswith(section)))
+    # which model it is says the first word of a command that takes options of [model] alone
+    paths = [path.removeprefix(section) for path in paths if not section or path != "model.path"]
+    if not 0 < len(paths) <= _MOST:
         return ""
     given = [f"--set {path}={shlex.quote(_value(name, words))}" for path in paths]
-    return f"It is an option of run.toml: {' or '.join(given)}"
+    return f"It is an option of {'[model]' if section else 'run.toml'}: {' or '.join(given)}"
+
+
+def _settable(task: Task) -> str | None:
+    """Returns what is left out before the keys that ``--set`` of a command takes.
+
+    That is nothing where it takes every option of a run, and ``model.`` where it takes those of
+    [model]; None where it takes none of them (``file edit`` sets metadata).
+    """
+    from renma.config.prepare.regularize import RegularizeOptions
+    from renma.config.run_tasks import _RunSource
+    from renma.config.sample_task import SampleOptions
+
+    if issubclass(task.options, _RunSource | RegularizeOptions):
+        return ""
+    return "model." if issubclass(task.options, SampleOptions) else None
 
 
 def _value(name: str, words: Sequence[str]) -> str:

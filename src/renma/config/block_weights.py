@@ -2,13 +2,13 @@
 
 Lists have 17 or 26 numbers for Stable Diffusion 1 and 2, 12 or 20 for SDXL: BASE (text encoders and
 whatever stands outside the blocks), blocks on the way down, MID, blocks on the way up. The short
-lists name blocks with attention only; any other block goes with the nearest named one of its side.
+lists and the presets name blocks with attention only; of those a LoRA's other blocks do not act
+(0), as in sd-webui-lora-block-weight. ALL, NONE and ALL0.5 stand for every block alike.
 """
 
 from __future__ import annotations
 
 import math
-import re
 
 from renma.core.errors import UserError, did_you_mean
 
@@ -52,7 +52,6 @@ PRESETS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 """Blocks that act at 1, the rest not at all: for SD 1 and 2, and for SDXL."""
 _EVERYWHERE = {"ALL": 1.0, "NONE": 0.0, "ALL0.5": 0.5}
 NAMES = ("ALL", "NONE", "ALL0.5", *PRESETS)
-_SIDE = re.compile(r"(BASE|IN|M|OUT)(\d*)")
 
 
 def is_written(text: str) -> bool:
@@ -94,13 +93,8 @@ def block_factors(text: str, sdxl: bool, where: object) -> dict[str, float]:
 
 
 def _filled(known: dict[str, float], every: tuple[str, ...]) -> dict[str, float]:
-    """Returns the factors of every block; one not named goes with the nearest of its side."""
-    return {label: known[min(known, key=lambda other: _distance(label, other))] for label in every}
-
-
-def _distance(label: str, other: str) -> tuple[bool, int]:
-    (side, place), (side_2, place_2) = (_SIDE.fullmatch(text).groups() for text in (label, other))  # pyright: ignore
-    return side != side_2, abs(int(place or 0) - int(place_2 or 0))
+    """Returns the factors of every block; one not named does not act."""
+    return {label: known.get(label, 0.0) for label in every}
 
 
 def _number(text: str, where: object) -> float:

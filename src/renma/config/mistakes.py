@@ -173,7 +173,7 @@ def _fits(model: type[Section], raw: Mapping[str, Any], path: list[Any], value: 
 
 def _elsewhere(key: str, model: type[Section], here: list[str]) -> str:
     """Says where a key that stands in the wrong table belongs; the nearest of several places."""
-    wanted = _SHORT.get(key, key)
+    wanted = SHORT_NAMES.get(key, key)
     places = [place for place in _tables(model, ()) if wanted in known_keys(model, place[0])]
     if not places:
         return ""
@@ -194,7 +194,7 @@ def _elsewhere(key: str, model: type[Section], here: list[str]) -> str:
     return f"It belongs into {f'[[{table}]]' if many else f'[{table}]'}."
 
 
-_SHORT = {"lr": "learning_rate", "dim": "rank", "repeats": "num_repeats"}
+SHORT_NAMES = {"lr": "learning_rate", "dim": "rank", "repeats": "num_repeats"}
 """What people call options that have a longer name here."""
 
 

@@ -6,6 +6,7 @@ It comes out of files of anybody, so it is checked like any other input.
 from __future__ import annotations
 
 import json
+from pathlib import PurePath, PureWindowsPath
 from typing import Literal
 
 from pydantic import Field
@@ -31,6 +32,9 @@ class UsedLora(Section):
     unet: float = 1.0
     text_encoder: float = 1.0
     blocks: str = ""
+    """Those it is drawn with."""
+    written: str = ""
+    """Those that the prompt itself says."""
 
 
 class UsedRegion(Section):
@@ -49,6 +53,11 @@ class Recipe(Section):
     base: str = ""
     """Folder that the model's relative paths start from."""
     model_hash: str = ""
+    vae_hash: str = ""
+    """Of another autoencoder than the model's own."""
+    zero_terminal_snr: bool | None = None
+    """Whether the noise schedule that a run was trained with ends in pure noise; None draws with
+    the model's own schedule."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     prompt: Prompt
     """With its size, seed, steps, guidance and sampler all said."""
@@ -67,11 +76,31 @@ class Recipe(Section):
 
     def digest(self) -> str:
         """Returns 40 digits that tell pictures apart, wherever model and LoRAs lie."""
-        row = self.model_dump(mode="json")
+        row = self.portable().model_dump(mode="json")
         for place in ("base", "regions"):
             row.pop(place)
         for lora in (*row["loras"], *row["named"]):
             lora.pop("path")
         if self.model_hash:
             row["model"].pop("path")
+        if self.vae_hash:
+            row["model"].pop("vae")
         return digest([json.dumps(row, sort_keys=True)])
+
+    def portable(self) -> Recipe:
+        """Returns the recipe with names of files in place of paths: hashes say which are meant."""
+        model = {"path": _name(self.model.path), "vae": _name(self.model.vae)}
+        changed: dict[str, object] = {
+            "base": "",
+            "model": self.model.model_copy(update=model),
+            "regions": _name(self.regions),
+        }
+        for field in ("loras", "named"):
+            found: tuple[UsedLora, ...] = getattr(self, field)
+            changed[field] = tuple(x.model_copy(update={"path": _name(x.path)}) for x in found)
+        return self.model_copy(update=changed)
+
+
+def _name(path: str) -> str:
+    # a backslash parts folders on Windows alone, where PurePath itself knows it
+    return PureWindowsPath(path).name if PureWindowsPath(path).drive else PurePath(path).name

@@ -9,7 +9,7 @@ area is predicted as a picture of its own (MultiDiffusion, arXiv 2302.08113).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -89,13 +89,11 @@ class _Page:
     Attributes:
         shares: (h, w) of each area, together 1 everywhere.
         boxes: what of the latents each area looks at.
-        maps: by LoRA, (h, w) strengths for texts and for what to avoid.
     """
 
     scene: Scene
     shares: list[Tensor]
     boxes: list[Box]
-    maps: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -193,10 +191,10 @@ def predictor(
     """
     book = book or _book(family, scenes, cast)
     height, width = (side // family.latent_factor for side in reversed(size))
-    pages = [_page(scene, height, width, len(cast.roles), family.device) for scene in scenes]
+    pages = [_page(scene, height, width, family.device) for scene in scenes]
     batches = _rows(pages)
     told = [_sized(family, book.take([row.words for row in rows]), rows[0].box) for rows in batches]
-    maps = [_maps(pages, rows) for rows in batches]
+    maps = [_maps(pages, rows, len(cast.roles)) for rows in batches]
 
     def predict(inputs: Tensor, timestep: Tensor) -> Tensor:
         found: dict[_Row, Tensor] = {}
@@ -222,21 +220,14 @@ def _book(family: Family, scenes: Sequence[Scene], cast: Cast) -> _Book:
     return _Book({word: place for place, word in enumerate(words)}, condition)
 
 
-def _page(scene: Scene, height: int, width: int, roles: int, device: torch.device) -> _Page:
+def _page(scene: Scene, height: int, width: int, device: torch.device) -> _Page:
     shares = area_share.shares([area.mask for area in scene.areas], height, width, device)
     whole = Box(0, 0, height, width)
     boxes = [whole] * len(shares)
     if scene.way == "windows":
         boxes = area_share.windows(shares)
         shares = area_share.inside(shares, boxes)
-    page = _Page(scene, shares, boxes)
-    if scene.way == "layers":
-        pairs = list(zip(scene.areas, shares, strict=True))
-        for role in range(roles):
-            texts = sum(s * max(_power(w, role) for w, _ in a.pulls) for a, s in pairs)
-            avoided = sum(s * _power(a.negative, role) for a, s in pairs)
-            page.maps[role] = (torch.as_tensor(texts), torch.as_tensor(avoided))
-    return page
+    return _Page(scene, shares, boxes)
 
 
 def _power(words: Words, role: int) -> float:
@@ -257,16 +248,32 @@ def _rows(pages: Sequence[_Page]) -> list[list[_Row]]:
     return [list(group) for group in found.values()]
 
 
-def _maps(pages: Sequence[_Page], rows: Sequence[_Row]) -> dict[int, Tensor]:
+def _maps(pages: Sequence[_Page], rows: Sequence[_Row], roles: int) -> dict[int, Tensor]:
     """Returns (rows, h, w) strengths by LoRA where areas are told apart in every layer."""
-    found: dict[int, Tensor] = {}
-    for role in pages[0].maps:
-        every = []
-        for row in rows:
-            page = pages[row.picture]
-            texts = any(row.words == words for a in page.scene.areas for words, _ in a.pulls)
-            every.append(page.maps[role][0 if texts else 1])
-        found[role] = torch.stack(every)
+    if pages[0].scene.way != "layers":
+        return {}
+    return {
+        role: torch.stack([_map(pages[row.picture], row.words, role) for row in rows])
+        for role in range(roles)
+    }
+
+
+def _map(page: _Page, words: Words, role: int) -> Tensor:
+    """Returns (h, w) strengths of a LoRA while one text is predicted.
+
+    In areas where the text is heard they are its own, so that texts joined by AND keep theirs. In
+    others they are those of what is heard there: of several texts, the one it changes most.
+    """
+    areas = page.scene.areas
+    text = any(words == pull for area in areas for pull, _ in area.pulls)
+    found = torch.zeros_like(page.shares[0])
+    for area, share in zip(areas, page.shares, strict=True):
+        pulls = [pull for pull, _ in area.pulls]
+        avoided = [area.negative] if page.scene.looks_away(area) else []
+        heard = pulls if text else [area.negative]
+        if words in (*pulls, *avoided):
+            heard = [words]
+        found += share * max((_power(one, role) for one in heard), key=abs)
     return found
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from renma.core.counted import counted
 from renma.core.errors import UserError
 from renma.core.store import Store
 from renma.data.augment import Augment
@@ -145,7 +146,8 @@ class Latents:
                 self._batch = max(1, min(self._batch, len(items[part])) // 2)
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-                self._tell(f"not enough memory: {self._batch} pictures are encoded at once now")
+                now = counted(self._batch, "picture")
+                self._tell(f"not enough memory: encoding {now} at a time from here on")
             found += entries or []
         return found
 

@@ -5,15 +5,16 @@ Cells that show the same are drawn once: at strength 0 every checkpoint is the b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from PIL import Image
 
 from renma.core.events import Report
+from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.begin import apply_base_weights
 from renma.engine.model import load_family
 from renma.engine.network import Network
@@ -57,10 +58,13 @@ class EnginePainter:
     Args:
         family: the base model.
         report: told ``sampling`` with pictures done and pictures in all.
+        schedule_config: noise schedule to draw with (default: the model's own).
     """
 
-    def __init__(self, family: Family, report: Report) -> None:
-        self.family, self.report = family, report
+    def __init__(
+        self, family: Family, report: Report, schedule_config: Mapping[str, Any] | None = None
+    ) -> None:
+        self.family, self.report, self.schedule_config = family, report, schedule_config
 
     def paint(self, cells: Sequence[Cell]) -> list[Image.Image]:
         """Returns one picture a cell, in order.
@@ -88,16 +92,22 @@ class EnginePainter:
         def progress(done: int, _: int) -> None:
             self.report.event("sampling", done=before + done, total=total)
 
-        pictures = draw(self.family, [cell.shot for cell in cells], progress=progress)
+        pictures = draw(
+            self.family,
+            [cell.shot for cell in cells],
+            progress=progress,
+            schedule_config=self.schedule_config,
+        )
         return zip(cells, pictures, strict=True)
 
 
 def open_painter(folder: RunRecord, report: Report) -> EnginePainter:
-    """Returns a painter with the run's base model, device, precision and number of threads."""
+    """Returns a painter with the run's model, noise schedule, device, precision and threads."""
     run = folder.run
     torch.set_num_threads(run.train.threads or torch.get_num_threads())
     family = load_family(
         run.model, device=run.train.device, precision=run.train.precision, base=folder.path
     )
     apply_base_weights(family, run.start, folder.path)
-    return EnginePainter(family, report)
+    schedule = NoiseSchedule.of(family.scheduler_config, run.objective.zero_terminal_snr)
+    return EnginePainter(family, report, schedule.sampler_config())

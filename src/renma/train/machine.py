@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +19,8 @@ _NODES = (
     "/dev/dxg", "/dev/kfd",  # Windows' Linux, AMD
 )  # fmt: skip
 """One of these is there wherever a GPU can be reached on Linux."""
-_HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-_WITHOUT = re.compile(r"^(cuda|hip)\b[^=\n]*=\s*None\s*$", re.MULTILINE)
-"""Lines of torch/version.py in a build that knows no GPU."""
+_BUILD = re.compile(r"^(cuda|hip)\b[^=\n]*=[ \t]*(\S+)[ \t]*$", re.MULTILINE)
+"""Lines of torch/version.py that say which GPUs a build knows: NVIDIA's, AMD's."""
 
 
 def check(run: Run) -> None:
@@ -54,20 +54,34 @@ def on_processor(run: Run) -> bool:
 
 def no_gpu() -> bool:
     """Says whether torch surely finds no GPU: hidden, without a driver, or unknown to torch."""
-    if any(os.environ.get(name, "0").strip() in ("", "-1") for name in _HIDING):
+    knows = _torch_knows()
+    if sys.platform == "darwin" or knows == {"cuda": False, "hip": False}:
         return True
-    if sys.platform == "darwin" or _torch_without():
+    if _hidden(knows):
         return True
     return sys.platform == "linux" and not any(Path(node).exists() for node in _NODES)
 
 
+def _hidden(knows: Mapping[str, bool]) -> bool:
+    """Says whether the environment surely hides every GPU from this build of torch.
+
+    AMD's runtime looks at CUDA's variable too, but at its own first, and takes an empty one for one
+    that is not set. CUDA never looks at AMD's. Of an unknown build nothing is sure.
+    """
+    cuda, hip = (os.environ.get(f"{name}_VISIBLE_DEVICES") for name in ("CUDA", "HIP"))
+    if knows.get("hip"):
+        return (hip or cuda) == "-1"
+    return bool(knows.get("cuda")) and cuda in ("", "-1")
+
+
 @lru_cache(maxsize=1)
-def _torch_without() -> bool:
-    """Says whether the installed torch was built for processors only."""
+def _torch_knows() -> Mapping[str, bool]:
+    """Returns whether the installed torch was built for CUDA and HIP; nothing where unknown."""
     found = find_spec("torch")
     if found is None or not found.submodule_search_locations:
-        return False
+        return {}
     version = Path(found.submodule_search_locations[0]) / "version.py"
     if not version.is_file():
-        return False
-    return len(_WITHOUT.findall(version.read_text(encoding="utf-8", errors="replace"))) == 2
+        return {}
+    text = version.read_text(encoding="utf-8", errors="replace")
+    return {name: value != "None" for name, value in _BUILD.findall(text)}

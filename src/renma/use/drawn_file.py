@@ -14,6 +14,7 @@ from renma.core import json_file
 from renma.core.errors import UserError
 from renma.core.store import write_atomic
 from renma.formats.infotext import PARAMETERS, infotext, web_name
+from renma.use.prompt_loras import with_blocks
 
 CHUNK = "renma"
 """Name of the text chunk that holds the recipe as JSON."""
@@ -30,7 +31,7 @@ def write(path: Path, picture: Image.Image, recipe: Recipe) -> None:
     """
     info = PngInfo()
     info.add_itxt(PARAMETERS, parameters(recipe))
-    info.add_itxt(CHUNK, recipe.model_dump_json())
+    info.add_itxt(CHUNK, recipe.portable().model_dump_json())
     write_atomic(path, lambda part: picture.save(part, format="PNG", pnginfo=info))
 
 
@@ -56,6 +57,17 @@ def read(path: Path) -> Recipe:
     return validate(Recipe, row, path)
 
 
+def shows(path: Path, recipe: Recipe) -> bool:
+    """Says whether a file is a whole picture of a recipe."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+        return read(path).digest() == recipe.digest()
+    # Pillow's answer to broken chunks is a SyntaxError
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, UserError):
+        return False
+
+
 def parameters(recipe: Recipe) -> str:
     """Returns what web UIs show and fill in."""
     prompt, hires = recipe.prompt, recipe.hires
@@ -72,6 +84,8 @@ def parameters(recipe: Recipe) -> str:
         settings["CFG Rescale"] = f"{prompt.rescale:g}"
     if recipe.model.clip_skip > 1:
         settings["Clip skip"] = recipe.model.clip_skip
+    if recipe.zero_terminal_snr:
+        settings["Noise Schedule"] = "Zero Terminal SNR"
     if hires.hires:
         settings["Denoising strength"] = f"{hires.hires_strength:g}"
         settings["Hires upscale"] = f"{hires.hires:g}"
@@ -80,8 +94,14 @@ def parameters(recipe: Recipe) -> str:
     used = {lora.name: lora.sha256[:_HASH] for lora in (*recipe.loras, *recipe.named)}
     if used:
         settings["Lora hashes"] = ", ".join(f"{name}: {sha}" for name, sha in used.items())
+    blocks = {lora.name: lora.blocks for lora in recipe.named if not lora.written}
+    if recipe.region:
+        settings["Regions"] = "; ".join(
+            f"{area.colour}:{area.strength:g}={with_blocks(area.prompt, blocks)}"
+            for area in recipe.region
+        )
     settings["Version"] = "renma"
-    text = " ".join([prompt.text, *map(_tag, recipe.loras)]).strip()
+    text = " ".join([with_blocks(prompt.text, blocks), *map(_tag, recipe.loras)]).strip()
     return infotext(text, prompt.negative, {k: v for k, v in settings.items() if v != ""})
 
 

@@ -14,11 +14,8 @@ from renma.config.sample_task import SampleOptions
 from renma.core.counted import counted
 from renma.core.events import Report
 from renma.core.store import probe, sweep, write_atomic
-from renma.engine.compose import draw_scenes
-from renma.engine.model import load_family
 from renma.use import drawn_file
-from renma.use.contact_sheet import contact_sheet
-from renma.use.recipe_scene import cast_of, scenes_of
+from renma.use.contact_sheet import MOST, contact_sheet
 from renma.use.recipes import recipes
 
 SHEET = "sheet.png"
@@ -39,9 +36,13 @@ def run(options: SampleOptions, report: Report) -> None:
     wanted = recipes(options, warn)
     probe(options.out)
     sweep(options.out, older_than=60)
-    paths = [options.out / name_of(recipe, number) for number, recipe in enumerate(wanted)]
-    paths = [there(path) or path for path in paths]
-    todo = {path: recipe for path, recipe in zip(paths, wanted, strict=True) if not path.exists()}
+    todo: dict[Path, Recipe] = {}
+    paths: list[Path] = []
+    for number, recipe in enumerate(wanted):
+        path = options.out / name_of(recipe, number)
+        if (drawn := there(path, recipe)) is None:
+            todo.setdefault(path, recipe)
+        paths.append(drawn or path)
     if kept := len(set(paths)) - len(todo):
         report.line(f"{counted(kept, 'picture')} there already, kept")
     if todo:
@@ -50,7 +51,8 @@ def run(options: SampleOptions, report: Report) -> None:
     if len(every) > 1:
         page = contact_sheet(every)
         write_atomic(options.out / SHEET, lambda part: page.save(part, format="PNG"))
-        report.line(f"sheet: {options.out / SHEET}")
+        some = f", the first {MOST} of {len(every)}" if len(every) > MOST else ""
+        report.line(f"sheet: {options.out / SHEET}{some}")
     report.line(f"{counted(len(every), 'picture')} in {options.out}")
 
 
@@ -59,10 +61,11 @@ def name_of(recipe: Recipe, number: int) -> str:
     return f"{number + 1:04d}-{recipe.prompt.seed}-{recipe.digest()[:_DIGITS]}.png"
 
 
-def there(path: Path) -> Path | None:
-    """Returns the picture of the same recipe, whatever its place in another command was."""
+def there(path: Path, recipe: Recipe) -> Path | None:
+    """Returns the whole picture of a recipe, whatever its place in another command was."""
     tail = path.name.partition("-")[2]
-    return next(iter(sorted(path.parent.glob(f"[0-9]*-{tail}"))), None)
+    found = sorted(path.parent.glob(f"[0-9]*-{tail}"))
+    return next((one for one in found if drawn_file.shows(one, recipe)), None)
 
 
 def draw(options: SampleOptions, todo: dict[Path, Recipe], report: Report) -> None:
@@ -71,6 +74,12 @@ def draw(options: SampleOptions, todo: dict[Path, Recipe], report: Report) -> No
     Raises:
         UserError: a LoRA does not fit the model, a full disk.
     """
+    # only here: mistakes, and that all is there already, are told without waiting for torch
+    from renma.diffusion.schedule import NoiseSchedule
+    from renma.engine.compose import draw_scenes
+    from renma.engine.model import load_family
+    from renma.use.recipe_scene import cast_of, scenes_of
+
     first = next(iter(todo.values()))
     family = load_family(
         first.model,
@@ -81,6 +90,10 @@ def draw(options: SampleOptions, todo: dict[Path, Recipe], report: Report) -> No
     paths, chosen = list(todo), list(todo.values())
     cast, places = cast_of(family, chosen)
     scenes = scenes_of(chosen, places)
+    schedule = None
+    if first.zero_terminal_snr is not None:
+        own = NoiseSchedule.of(family.scheduler_config, first.zero_terminal_snr)
+        schedule = own.sampler_config()
     _told(chosen, report)
     done = 0
     report.event("sampling", done=0, total=len(paths))
@@ -89,6 +102,7 @@ def draw(options: SampleOptions, todo: dict[Path, Recipe], report: Report) -> No
         scenes,
         cast,
         batch_size=options.batch_size,
+        schedule_config=schedule,
         warn=lambda text: report.event("warned", text=text),
     ):
         for place, picture in batch.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ class Source:
         lora: the run's own LoRA, if it is a run.
         sample: the run's options of previews.
         precision: the run's.
+        zero_terminal_snr: the run's; None is as the model's own files say.
     """
 
     model: ModelConfig
@@ -42,6 +43,7 @@ class Source:
     lora: Path | None = None
     sample: SampleConfig = field(default_factory=SampleConfig)
     precision: Precision = "fp32"
+    zero_terminal_snr: bool | None = None
 
     @classmethod
     def of(cls, text: str, assignments: tuple[str, ...] = ()) -> Source:
@@ -70,7 +72,20 @@ class Source:
         precision = run.train.precision
         # what "auto" meant may have been another machine's
         known = "fp32" if precision == "auto" else precision
-        return cls(run.model, folder, lora, run.sample, known)
+        return cls(run.model, folder, lora, run.sample, known, run.objective.zero_terminal_snr)
+
+    def schedule(self, facts: ModelFacts) -> bool | None:
+        """Returns whether the schedule that was trained ends in pure noise; None: the model's own.
+
+        Args:
+            facts: of the model.
+        """
+        own = bool(facts.scheduler.get("rescale_betas_zero_snr", False))
+        if self.lora is None:
+            return None
+        trained = own if self.zero_terminal_snr is None else self.zero_terminal_snr
+        # a run's previews begin at the last timestep wherever that is pure noise
+        return trained if trained or trained != own else None
 
     def facts(self) -> ModelFacts:
         """Returns what the model's own files say.
@@ -96,12 +111,12 @@ class Shelf:
     def __init__(self, folder: Path | None, blocks: Mapping[str, str]) -> None:
         self.folder, self.blocks = folder, dict(blocks)
         self._asked: set[str] = set()
-        self._known: dict[str, Path] = {}
+        self._known: dict[str, list[Path]] = {}
         if folder is not None:
             if not folder.is_dir():
                 raise UserError("is no folder", where=f"--lora-dir {folder}")
-            for path in sorted(folder.rglob("*.safetensors"), reverse=True):
-                self._known[path.stem] = path
+            for path in sorted(folder.rglob("*.safetensors")):
+                self._known.setdefault(lora_name(path), []).append(path)
         self._hashes: dict[Path, str] = {}
 
     def given(self, text: str) -> UsedLora:
@@ -117,15 +132,15 @@ class Shelf:
                 break
             path, weights = head, [tail, *weights]
         values = [number(weight, f"--lora {text}") for weight in weights] or [1.0]
-        return self.used(Path(path).stem, Path(path), values[0], values[-1])
+        return self.used(lora_name(Path(path)), Path(path), values[0], values[-1])
 
     def named(self, name: str, blocks: str) -> UsedLora:
         """Returns the LoRA that a prompt names.
 
         Raises:
-            UserError: nothing of that name.
+            UserError: nothing of that name, or files of that name that differ.
         """
-        path = Path(name) if Path(name).is_file() else self._known.get(Path(name).stem)
+        path = Path(name) if Path(name).is_file() else self._one(lora_name(Path(name)))
         if path is None:
             if self.folder is None:
                 raise UserError(
@@ -135,31 +150,58 @@ class Shelf:
                 did_you_mean(name, self._known) or "Names are those of files, without the ending."
             )
             raise UserError(f"holds no LoRA '{name}'", where=self.folder, remedy=remedy)
-        return self.used(name, path, blocks=blocks)
+        return self.used(name, path, written=blocks)
+
+    def _one(self, name: str) -> Path | None:
+        """Returns the file of a name below the folder, None if there is none.
+
+        Raises:
+            UserError: there are several that differ.
+        """
+        found = self._known.get(name, [])
+        if len({self._hash(path) for path in found}) > 1:
+            raise UserError(
+                f"holds different LoRAs named '{name}': "
+                + ", ".join(str(path.relative_to(self.folder or "")) for path in found),
+                where=self.folder,
+                remedy="Rename one, or write its path into the prompt.",
+            )
+        return found[0] if found else None
+
+    def _hash(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = payload_hash(path)
+        return self._hashes[path]
 
     def used(
-        self, name: str, path: Path, unet: float = 1.0, text: float = 1.0, blocks: str = ""
+        self, name: str, path: Path, unet: float = 1.0, text: float = 1.0, written: str = ""
     ) -> UsedLora:
-        """Returns a LoRA with its hash and its blocks."""
-        for key in (str(path), path.name, path.stem, name):
+        """Returns a LoRA with its hash and its blocks; those written in a prompt go first."""
+        blocks = written
+        for key in dict.fromkeys((str(path), path.name, lora_name(path), name)):
             if key in self.blocks:
                 self._asked.add(key)
                 blocks = blocks or self.blocks[key]
-        if path not in self._hashes:
-            self._hashes[path] = payload_hash(path)
-        row: dict[str, Any] = {"name": name, "path": str(path), "sha256": self._hashes[path]}
-        return UsedLora(**row, unet=unet, text_encoder=text, blocks=blocks)
+        row: dict[str, Any] = {"name": name, "path": str(path), "sha256": self._hash(path)}
+        how = {"unet": unet, "text_encoder": text, "blocks": blocks, "written": written}
+        return UsedLora.model_validate({**row, **how})
 
-    def found_again(self, lora: UsedLora) -> UsedLora:
+    def found_again(self, lora: UsedLora, folders: Sequence[Path] = ()) -> UsedLora:
         """Returns a recipe's LoRA at the place where it is now.
+
+        Args:
+            lora: as the picture names it.
+            folders: where it may lie too.
 
         Raises:
             UserError: it is nowhere, or another file has its name.
         """
-        places = [Path(lora.path), self._known.get(Path(lora.path).stem)]
-        there = [path for path in places if path is not None and path.is_file()]
+        own = Path(lora.path)
+        places = [own, *(folder / own.name for folder in folders)]
+        places += self._known.get(lora_name(own), [])
+        there = [path for path in places if path.is_file()]
         for path in there:
-            if payload_hash(path) == lora.sha256:
+            if self._hash(path) == lora.sha256:
                 return lora.model_copy(update={"path": str(path)})
         what = "holds other weights than the picture was drawn with" if there else "is not there"
         raise UserError(
@@ -179,6 +221,11 @@ class Shelf:
                 raise UserError(
                     f"no LoRA '{key}' is used", where="--blocks", remedy="Name one of --lora."
                 )
+
+
+def lora_name(path: Path) -> str:
+    """Returns what a LoRA file is called in prompts; a name may have dots in it."""
+    return path.name.removesuffix(".safetensors")
 
 
 def blocks_of(given: tuple[str, ...]) -> dict[str, str]:

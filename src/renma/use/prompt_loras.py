@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from renma.config.block_weights import is_written
@@ -66,6 +67,24 @@ def _sub_prompt(part: str) -> SubPrompt:
     text = re.sub(r"\s{2,}", " ", _LORA.sub(" ", part)) if loras else part
     text, weight = _WEIGHT.fullmatch(text.strip()).groups()  # pyright: ignore
     return SubPrompt(text.strip(), 1.0 if weight is None else float(weight), loras)
+
+
+def with_blocks(prompt: str, blocks: Mapping[str, str]) -> str:
+    """Returns a prompt in which LoRAs whose blocks it does not say have those of ``blocks``.
+
+    Args:
+        prompt: as it was written.
+        blocks: by name of the LoRA.
+    """
+
+    def told(match: re.Match[str]) -> str:
+        found = tag(match[2], match[0])
+        own = "" if found.blocks else blocks.get(found.name, "")
+        if not own:
+            return match[0]
+        return f"{match[0][:-1]}{'' if ':' in match[2] else ':1'}:lbw={own}>"
+
+    return _LORA.sub(told, prompt)
 
 
 def tag(inside: str, where: str) -> LoraTag:

@@ -14,6 +14,7 @@ import torch
 
 from renma.config.block_weights import block_factors
 from renma.config.picture_recipe import Recipe, UsedLora
+from renma.core.errors import UserError
 from renma.engine.cast import Cast, Power, Role
 from renma.engine.compose import Area, Scene, Words
 from renma.engine.enlarge import Hires
@@ -94,14 +95,10 @@ def _scene(
 def _area(recipe: Recipe, text: str, mask: torch.Tensor | None, places: Mapping[Key, int]) -> Area:
     parts = split(text)
     everywhere = _powers([(key_of(lora), lora) for lora in recipe.loras], places)
-    files = {(lora.name, lora.blocks): lora for lora in recipe.named}
-    known = {lora.name: lora for lora in recipe.named}
+    files = {(lora.name, lora.written): lora for lora in recipe.named}
 
     def heard(part: SubPrompt) -> tuple[Power, ...]:
-        pairs = []
-        for tag in part.loras:
-            lora = files.get((tag.name, tag.blocks), known[tag.name])
-            pairs.append((key_of(lora), tag))
+        pairs = [(key_of(_file(files, tag)), tag) for tag in part.loras]
         return _sum(everywhere, _powers(pairs, places))
 
     pulls = tuple((Words(part.text, heard(part)), part.weight) for part in parts)
@@ -110,6 +107,22 @@ def _area(recipe: Recipe, text: str, mask: torch.Tensor | None, places: Mapping[
         every = SubPrompt("", loras=tuple(tag for part in parts for tag in part.loras))
         avoided = heard(every)
     return Area(Words(recipe.prompt.negative, avoided), pulls, mask)
+
+
+def _file(files: Mapping[Key, UsedLora], tag: LoraTag) -> UsedLora:
+    """Returns the file that a prompt names, with the blocks written there.
+
+    Raises:
+        UserError: the recipe has no such file.
+    """
+    if (tag.name, tag.blocks) in files:
+        return files[tag.name, tag.blocks]
+    blocks = f" with blocks {tag.blocks}" if tag.blocks else ""
+    raise UserError(
+        f"the prompt names a LoRA '{tag.name}'{blocks} that the recipe does not have",
+        where="recipe",
+        remedy="Draw it without --again.",
+    )
 
 
 def _powers(

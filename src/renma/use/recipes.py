@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from renma.config.block_weights import block_factors
 from renma.config.picture_recipe import Recipe, UsedLora, UsedRegion
 from renma.config.prompts import Prompt, parse, read_file
 from renma.config.sample_task import HiresOptions, SampleOptions
 from renma.core.errors import UserError
 from renma.core.store import file_hash
 from renma.formats.weight_hash import known_hash
-from renma.use import drawn_file, prompt_loras, regions
-from renma.use.picture_source import Shelf, Source, blocks_of
+from renma.use import prompt_loras, regions
+from renma.use.drawn_again import again
+from renma.use.picture_source import Shelf, Source, blocks_of, lora_name
 
 Note = Callable[[str], object]
 
@@ -34,13 +36,15 @@ def recipes(options: SampleOptions, note: Note) -> list[Recipe]:
     shelf = Shelf(options.lora_dir, blocks_of(options.blocks))
     loras = tuple(shelf.given(text) for text in options.lora)
     if source.lora is not None and not options.lora:
-        loras = (shelf.used(source.lora.stem, source.lora),)
+        loras = (shelf.used(lora_name(source.lora), source.lora),)
     facts = source.facts()
     areas = tuple(regions.parse(text) for text in options.region)
     shared: dict[str, Any] = {
         "model": source.model,
         "base": "" if source.base == Path() else str(source.base),
         "model_hash": known_hash(facts.parts["unet"].file),
+        "vae_hash": known_hash(facts.parts["vae"].file) if source.model.vae else "",
+        "zero_terminal_snr": source.schedule(facts),
         "precision": options.precision or source.precision,
         "loras": loras,
         "lora_in_negative": options.lora_in_negative,
@@ -57,35 +61,11 @@ def recipes(options: SampleOptions, note: Note) -> list[Recipe]:
             own = prompt.model_copy(update={"seed": seed % 2**63, **size})
             found.append(Recipe(**shared, prompt=own, named=named))
     shelf.check_asked()
+    for lora in dict.fromkeys(lora for r in found for lora in (*r.loras, *r.named) if lora.blocks):
+        block_factors(lora.blocks, facts.family == "sdxl", f"blocks of {lora.name}")
     _idle(options, found, note)
+    _unseen(found, note)
     return found
-
-
-def again(options: SampleOptions, picture: Path) -> Recipe:
-    """Returns the recipe of a picture, with everything at the place where it is now.
-
-    Raises:
-        UserError: model, LoRAs or the picture of regions have changed or are gone.
-    """
-    recipe = drawn_file.read(picture)
-    if options.model:
-        path = recipe.model.model_copy(update={"path": options.model})
-        recipe = recipe.model_copy(update={"model": path, "base": ""})
-    source = Source(recipe.model, Path(recipe.base))
-    if known_hash(source.facts().parts["unet"].file) != recipe.model_hash:
-        raise UserError(
-            "is another model than the picture was drawn with",
-            where=source.model.path,
-            remedy="Name the right one: renma sample MODEL --again PICTURE.",
-        )
-    shelf = Shelf(options.lora_dir, {})
-    if recipe.regions and file_hash(_there(recipe.regions)) != recipe.regions_sha256:
-        raise UserError("has changed since the picture was drawn", where=recipe.regions)
-    loras = {
-        name: tuple(shelf.found_again(lora) for lora in getattr(recipe, name))
-        for name in ("loras", "named")
-    }
-    return recipe.model_copy(update=loras)
 
 
 def hires_of(options: SampleOptions) -> HiresOptions:
@@ -130,7 +110,9 @@ def _named(prompt: Prompt, areas: tuple[UsedRegion, ...], shelf: Shelf) -> tuple
 
 
 def _regions(options: SampleOptions, areas: tuple[UsedRegion, ...]) -> dict[str, Any]:
-    path = _there(str(options.regions))
+    path = Path(str(options.regions))
+    if not path.is_file():
+        raise UserError("there is no such picture", where=path, remedy="It shows the regions.")
     return {
         "regions": str(path),
         "regions_sha256": file_hash(path),
@@ -140,10 +122,22 @@ def _regions(options: SampleOptions, areas: tuple[UsedRegion, ...]) -> dict[str,
     }
 
 
-def _there(path: str) -> Path:
-    if not Path(path).is_file():
-        raise UserError("there is no such picture", where=path, remedy="It shows the regions.")
-    return Path(path)
+def _unseen(found: list[Recipe], note: Note) -> None:
+    """Tells a prompt for the rest of the picture where regions leave nothing.
+
+    Raises:
+        UserError: a picture of regions does not show them.
+    """
+    sizes = {(r.prompt.width or 0, r.prompt.height or 0): r for r in found if r.region}
+    pages = {
+        size: regions.read(Path(r.regions), r.region, r.feather, size) for size, r in sizes.items()
+    }
+    if any(
+        r.prompt.text and not pages[r.prompt.width or 0, r.prompt.height or 0][-1].any()
+        for r in found
+        if r.region
+    ):
+        note("--prompt has no effect where regions cover the whole picture")
 
 
 def _idle(options: SampleOptions, found: list[Recipe], note: Note) -> None:

@@ -18,6 +18,12 @@ NEAR = 60
 edges and JPEG change colours a little."""
 _SHOWN = 6
 _NOTHING = 1e-4
+LATENT = 8
+"""Pixels along the side of one latent, in every Stable Diffusion."""
+_LEAST = 0.1
+"""Share of some latent that a region must have, after feathering, to be seen at all."""
+_OPAQUE = 128
+"""Least alpha of a pixel whose colour counts."""
 Mask = NDArray[np.float32]
 Colour = tuple[int, int, int]
 
@@ -77,24 +83,31 @@ def read(
         size: width and height of the picture that is drawn.
 
     Raises:
-        UserError: no picture, a colour named twice, or one that is nowhere in it.
+        UserError: no picture, a colour named twice, one that is nowhere in it, or too little of it.
     """
-    pixels = _pixels(path)
+    pixels, seen = _pixels(path)
     colours = [colour_of(region.colour) for region in found]
     if len(set(colours)) < len(colours):
         raise UserError(
             "names a colour twice", where="--region", remedy="Join their prompts with AND."
         )
     apart = np.stack([np.abs(pixels - np.array(colour)).max(2) for colour in colours])
-    nearest = np.where(apart.min(0) <= NEAR, apart.argmin(0), len(colours))
+    nearest = np.where(seen & (apart.min(0) <= NEAR), apart.argmin(0), len(colours))
     for number, region in enumerate(found):
         if not (nearest == number).any():
             raise UserError(
                 f"has no pixel of '{region.colour}'",
                 where=path,
-                remedy=f"It has {_commonest(pixels)}.",
+                remedy=f"It has {_commonest(pixels[seen])}.",
             )
     soft = [_soft(nearest == number, feather, size) for number in range(len(colours) + 1)]
+    for region, mask in zip(found, soft, strict=False):
+        if _latents(mask).max() < _LEAST:
+            raise UserError(
+                f"shows too little of '{region.colour}' to draw at {size[0]}x{size[1]} pixels",
+                where=path,
+                remedy=f"Paint it wider than {LATENT} of these pixels, or make --feather smaller.",
+            )
     total = np.sum(soft, 0)
     pairs = zip(soft[:-1], found, strict=True)
     masks = [(mask / total * region.strength).astype(np.float32) for mask, region in pairs]
@@ -103,10 +116,13 @@ def read(
     return [*masks, rest]
 
 
-def _pixels(path: Path) -> NDArray[np.int16]:
+def _pixels(path: Path) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    """Returns (height, width, 3) colours, and (height, width) where they are seen."""
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB")).astype(np.int16)
+            pixels = np.asarray(picture.convert("RGBA")).astype(np.int16)
+        # whatever colour lies under transparency was never meant
+        return pixels[..., :3], pixels[..., 3] >= _OPAQUE
     except (UnidentifiedImageError, Image.DecompressionBombError):
         raise UserError("is no picture that Pillow reads", where=path) from None
     except OSError as error:
@@ -122,6 +138,13 @@ def _soft(mask: NDArray[np.bool_], feather: float, size: tuple[int, int]) -> Mas
         # a Gaussian falls from 84 % to 16 % within two deviations
         picture = picture.filter(ImageFilter.GaussianBlur(feather / 2))
     return np.asarray(picture, np.float32) / np.float32(255)
+
+
+def _latents(mask: Mask) -> Mask:
+    """Returns the means of a mask over squares that one latent stands for."""
+    height, width = (side - side % LATENT for side in mask.shape)
+    squares = mask[:height, :width].reshape(height // LATENT, LATENT, width // LATENT, LATENT)
+    return squares.mean((1, 3))
 
 
 def _commonest(pixels: NDArray[np.int16]) -> str:
