@@ -122,7 +122,8 @@ def test_a_try_writes_nothing_and_shows_every_change(pictures: Path):
     [
         ({"folder": "nowhere"}, "there is no such folder"),
         ({"captions": ".x", "tags": ".y"}, r"has no \.x or \.y files.*--captions or --tags"),
-        ({"out": "meta.txt"}, "neither .json nor .jsonl"),
+        ({"out": "meta.txt"}, "-o must end in .json or .jsonl"),
+        ({"out": "photos.zip", "folder": "nowhere"}, "photos.zip: -o must end in .json or .jsonl"),
         ({"into": "none.json"}, "none.json: there is no such file"),
         ({"folder": "empty"}, "holds no pictures"),
     ],

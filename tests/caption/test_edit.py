@@ -132,7 +132,7 @@ def test_a_folder_is_edited_and_brought_back(pics):
     assert (pics / "in" / "c.txt").read_bytes() == "青髪, smile, x".encode()
     assert "1 pictures have no caption and are left alone" in told
     assert any("cp932" in line and "c.txt" in line for line in told)
-    assert told[-1] == "3 caption files changed; `renma caption undo` takes it back"
+    assert told[-1] == f"3 caption files changed; `renma caption undo {pics}` takes it back"
     assert not (pics / "d.txt").exists()
     undo.run(UndoOptions(folder=pics), Told())
     assert {p: p.read_bytes() for p in pics.rglob("*.txt")} == before
@@ -190,6 +190,7 @@ def test_tokens_are_those_of_clip(pics):
     [
         ({}, "nothing says what to change"),
         ({"where": "a and", "add": ["x"]}, "--where: a tag is expected at column 6"),
+        ({"where": "a and"}, "--where: a tag is expected at column 6"),
         ({"search": ["("], "with": [""]}, "--search: missing .* at column 1"),
         ({"search": ["a"], "with": [r"\2"]}, r"--search: invalid group reference 2 at column 2"),
         ({"search": ["a"]}, "--search is given 1 times and --with 0 times"),

@@ -207,3 +207,63 @@ def test_merge_keeps_lists_of_metadata(tmp_path):
     out.write_text(json.dumps({"a": {"tags": ["dog"]}}))
     merge.run(MergeOptions(folder=folder, out=out), Silent())
     assert json.loads(out.read_text()) == {"a": {"tags": ["cat", "hat"]}}
+
+
+def putting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Lets somebody act after the first file of an edit is written."""
+    put, left = journal._put, [act]
+
+    def both(change):
+        done = put(change)
+        if left:
+            left.pop()()
+        return done
+
+    monkeypatch.setattr(journal, "_put", both)
+
+
+def test_a_caption_saved_while_others_are_written_stays(pics, monkeypatch):
+    """C3. What is saved between two files of an edit is left, named, and no business of undo."""
+    for name in "abc":
+        (pics / f"{name}.txt").write_text("cat")
+    putting(monkeypatch, lambda: (pics / "c.txt").write_text("mine"))
+    told = Told()
+    edit.run(EditOptions(folder=pics, add=("x",)), told)
+    texts_now = [p.read_text() for p in sorted(pics.glob("*.txt"))]
+    assert texts_now == ["cat, x", "cat, x", "mine"]
+    assert f"written meanwhile by somebody else, left as they are: {pics / 'c.txt'}." in told.lines
+    assert told.lines[-1] == f"2 caption files changed; `renma caption undo {pics}` takes it back"
+    assert not [*pics.glob(".*.part")]
+    undo.run(UndoOptions(folder=pics), Silent())
+    assert [p.read_text() for p in sorted(pics.glob("*.txt"))] == ["cat", "cat", "mine"]
+
+
+def test_a_caption_saved_while_others_are_brought_back_stays(pics, monkeypatch):
+    """C3. The same for undo, and for files that go."""
+    for name in "abc":
+        (pics / f"{name}.txt").write_text("cat")
+    edit.run(EditOptions(folder=pics, add=("x",)), Told())
+    putting(monkeypatch, lambda: (pics / "b.txt").write_text("mine"))
+    told = Told()
+    undo.run(UndoOptions(folder=pics), told)
+    assert [p.read_text() for p in sorted(pics.glob("*.txt"))] == ["cat", "mine", "cat"]
+    assert told.lines[-1].endswith("2 caption files restored")
+
+
+def test_an_edit_of_which_nothing_was_written_has_no_journal(tmp_path, monkeypatch):
+    """C3. Nothing is there to be undone, and nothing is said to have changed."""
+    file = tmp_path / "a.txt"
+    file.write_text("cat")
+    put = journal._put
+
+    def late(change):
+        file.write_text("mine")
+        return put(change)
+
+    monkeypatch.setattr(journal, "_put", late)
+    for new in ("hat", None):
+        file.write_text("cat")
+        how = {"diff": False, "dry_run": False}
+        assert journal.write(tmp_path, "edit", {file: new}, Silent(), **how) == 0
+        assert file.read_text() == "mine"
+    assert not [*(tmp_path / ".renma" / "captions").glob("*.jsonl")]

@@ -56,7 +56,9 @@ def best_by_search(width: float, height: float, degrees: float) -> float:
     For a width w the corners allow heights h with w cos + h sin <= W and w sin + h cos <= H.
     """
     sine, cosine = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
-    tried = np.linspace(1e-9, math.hypot(width, height), 40_001)
+    # fine steps also where one side is a hundredth of the other
+    spans = (math.hypot(width, height), max(width, height), min(width, height))
+    tried = np.concatenate([np.linspace(1e-9, span, 40_001) for span in spans])
     room = np.full_like(tried, np.inf)
     if sine > 1e-12:
         room = np.minimum(room, (width - tried * cosine) / sine)

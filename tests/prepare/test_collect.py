@@ -301,9 +301,16 @@ def test_leave_out_list(source: Path, tmp_path: Path):
     listed.write_text("# a remark\nb/c.webp\nbroken.png\n# a.png\n", encoding="utf-8")
     take(source, out=tmp_path / "out", leave_out=listed)
     assert set(files(tmp_path / "out")) == {"a.png", "a.txt", "a-2.jpg", "a-2.txt", "e.png"}
+    listed.write_text("a.png\nlost.png\n")
+    assert "that no picture has: lost.png." in take(source, out=tmp_path / "most", leave_out=listed)
     listed.write_text("nowhere.png\n")
     with pytest.raises(UserError, match="names no picture that is there"):
         take(source, out=tmp_path / "other", leave_out=listed)
+    assert not (tmp_path / "other").exists()  # refused: nothing is left behind
+    (tmp_path / "own").mkdir()
+    with pytest.raises(UserError, match="names no picture that is there"):
+        take(source, out=tmp_path / "own", leave_out=listed)
+    assert not list((tmp_path / "own").iterdir())
 
 
 def test_wrong_endings_are_put_right(tmp_path: Path):

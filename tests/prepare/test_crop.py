@@ -205,7 +205,7 @@ def test_shapes_of_cut_outs(width: int, height: int, shape: str, least: int):
     (made,) = cut(picture, chosen, Eyes(), [place])
     wide, high = made.picture.size
     assert min(wide, high) >= least
-    assert min(abs(wide - high * ratio), abs(high - wide / ratio)) <= 0.5
+    assert min(abs(wide - high * ratio), abs(high - wide / ratio)) <= 0.5 + 1e-9
 
 
 @settings(max_examples=40)
@@ -284,6 +284,28 @@ def test_frames_go_first_and_boxes_are_those_of_the_original():
     (made,) = cut(inner, options(borders=True), Eyes())
     assert made.box == (0, 0, *inner.size)
     assert made.facts["framed"] is False
+
+
+@pytest.mark.parametrize("seen", [(), (FACE,)])
+def test_a_tall_subject_keeps_its_head_where_the_shape_cuts_it(seen):
+    """B2: 2:3 of a narrow picture of a standing figure takes feet away, not the head."""
+    tall = figure().crop((90, 0, 210, 560))
+    heads = [(left - 90, top, right - 90, bottom) for left, top, right, bottom in seen]
+    seeing_them = Eyes(subject.opened("alpha"), seeing(*heads))
+    (made,) = cut(tall, options(subject=True, aspect="2:3"), seeing_them)
+    assert made.box == (0, 40 - 24, 120, 16 + 180)  # above the head the margin: 5 % of 480
+    assert made.facts["cut_by_aspect"] is True
+    (made,) = cut(tall, options(subject=True, aspect="1:5"), seeing_them)
+    assert "cut_by_aspect" not in made.facts
+
+
+def test_subjects_that_a_shape_cuts_are_named(tmp_path: Path, capsys):
+    (tmp_path / "in").mkdir()
+    figure().save(tmp_path / "in" / "wide.png")
+    figure().crop((90, 0, 210, 560)).save(tmp_path / "in" / "tall.png")
+    words = ["--subject", "--backend", "alpha", "--aspect", "1:2", "--executor", "serial"]
+    assert main(["prepare", "crop", str(tmp_path / "in"), *words]) == 0
+    assert "1 subject was cut by --aspect: tall.png" in "".join(capsys.readouterr())
 
 
 def test_the_command_makes_a_folder_and_names_what_it_skipped(tmp_path: Path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from renma.config.prepare.erase import EraseOptions
 from renma.core.errors import UserError
@@ -292,3 +292,18 @@ def test_options_that_do_not_fit_are_refused(changes: dict[str, object], said: s
     """Row B7: before any picture is read."""
     with pytest.raises((UserError, ValueError), match=said):
         options(Path(), **changes)
+
+
+def test_photographs_are_no_masks(folder: Path, tmp_path: Path) -> None:
+    """Given by mistake they would erase whatever is bright; soft rims of a brush are fine."""
+    told = Told()
+    run(options(folder, out=tmp_path / "out", masks=folder), told)
+    said = "\n".join(told.lines)
+    assert "is no painted mask" in said
+    assert not list((tmp_path / "out").glob("*.png"))
+    brush = Image.new("L", (300, 200))
+    ImageDraw.Draw(brush).ellipse((100, 60, 180, 140), fill=255)
+    (tmp_path / "soft").mkdir()
+    brush.filter(ImageFilter.GaussianBlur(6)).save(tmp_path / "soft" / "a.jpg", quality=80)
+    run(options(folder, out=tmp_path / "out2", masks=tmp_path / "soft"), told)
+    assert facts(tmp_path / "out2")["a.png"]["erased"] == pytest.approx(0.084, abs=0.01)

@@ -94,6 +94,7 @@ FAULTS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "grey": lambda p: p.convert("L").convert("RGB"),
     "aspect": lambda p: p.resize((1600, 240)),
     "small": lambda p: p.crop((100, 100, 400, 400)),
+    "rather-small": lambda p: p.crop((100, 100, 480, 480)),
 }  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def test_stopped_and_started_again_gives_the_same_bytes(project: Path, tmp_path:
 def test_killed_and_started_again_gives_the_same_bytes(project: Path, tmp_path: Path):
     """F14's promise: every finished picture is kept, none is half written."""
     command = [sys.executable, "-m", "renma", "prepare", "regularize", str(project), "-o"]
-    more = ["--count", "12", "--size", "64", "--steps", "4"]
+    more = ["--count", "16", "--size", "64", "--steps", "8"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen([*command, str(killed), *more], stdout=subprocess.DEVNULL)
     rows = killed / ".renma" / "made.jsonl"
@@ -203,13 +203,13 @@ def test_killed_and_started_again_gives_the_same_bytes(project: Path, tmp_path: 
     assert process.wait() == -signal.SIGKILL
     before = {p.name: p.stat().st_mtime_ns for p in killed.glob("*.png")}
     done = rows.read_text().count("\n")
-    assert 2 <= done < 12
+    assert 2 <= done < 16
     with rows.open("a") as file:
-        file.write('{"source": "0012", "dig')  # torn, as a kill in the middle of a line leaves it
-    options = {"count": 12, "size": (64, 64), "steps": 4}
+        file.write('{"source": "0016", "dig')  # torn, as a kill in the middle of a line leaves it
+    options = {"count": 16, "size": (64, 64), "steps": 8}
     report = Lines()
     made(project, report, out=killed, **options)
-    assert report.drawn == 12 - done
+    assert report.drawn == 16 - done
     kept = [name for name, then in before.items() if (killed / name).stat().st_mtime_ns == then]
     assert len(kept) >= done
     assert bytes_of(killed) == bytes_of(made(project, out=whole, **options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,36 @@ def test_mistakes_are_one_line(folder: Path):
     head.write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         run(RepeatOptions(made=folder / "cut"), Silent())
+
+
+def test_deleted_folders_between_are_made_again(folder: Path):
+    """Their steps stand in the records of those made from them."""
+    before = {name: _bytes(folder / name) for name in ("cut", "small", "more")}
+    for name in ("cut", "small"):
+        shutil.rmtree(folder / name)
+    shown = _again(made=folder / "more", show=True)
+    assert [line.split()[2] for line in shown] == ["crop", "resize", "augment"]
+    assert not (folder / "cut").exists()
+    _again(made=folder / "more")
+    assert {name: _bytes(folder / name) for name in before} == before
+    shutil.rmtree(folder / "cut")
+    shutil.rmtree(folder / "small")
+    _again(made=folder / "more", out=folder / "new", originals=folder / "in")
+    assert _bytes(folder / "new") == before["more"]
+    assert not (folder / "cut").exists()
+
+
+def test_a_step_is_never_left_out(folder: Path):
+    """A record of an earlier version does not know the steps before; a wrong guess is no remedy."""
+    head = folder / "small" / ".renma" / "step.json"
+    head.write_text(json.dumps({**json.loads(head.read_text()), "before": None}))
+    shutil.rmtree(folder / "cut")
+    for given in ({}, {"originals": folder / "in", "out": folder / "new"}):
+        with pytest.raises(UserError, match="cut, which is gone"):
+            _again(made=folder / "small", **given)
+    assert not (folder / "new").exists()
+    _again(made=folder / "more", out=folder / "new")  # this one's own record knows all of them
+    assert (folder / "new-1-crop").exists()
+    head.write_text(json.dumps({**json.loads(head.read_text()), "before": [{"verb": "crop"}]}))
+    with pytest.raises(UserError, match="record of the steps before it is damaged"):
+        chain(folder / "small")

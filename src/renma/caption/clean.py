@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from renma.caption.metadata import Rows, finish, held, load
+from renma.caption.metadata import Rows, check_ending, finish, held, load
 from renma.config.caption.metadata import CleanOptions
 from renma.core.events import Report
 from renma.data.captions import tags as split
@@ -37,6 +37,7 @@ def run(options: CleanOptions, report: Report) -> None:
     Raises:
         UserError: the file is no metadata, or the new one cannot be written.
     """
+    check_ending(options.out, "-o")
 
     def again(rows: Rows) -> dict[str, dict[str, Any]]:
         return {name: clean(row, options) for name, row in rows.items()}

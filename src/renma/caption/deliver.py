@@ -33,6 +33,7 @@ class Delivery:
 
     def __init__(self, options: WriteOptions, key: str, report: Report) -> None:
         self._options, self._key, self._report = options, key, report
+        metadata.check_ending(options.out, "--out")
         notes = Notes()
         self._found = read_folder(options.folder, options.extension, notes=notes)
         self._tell(notes)

@@ -32,6 +32,7 @@ def run(options: EditOptions, report: Report) -> None:
     Raises:
         UserError: nothing to do, a condition or expression that is none, or a broken file.
     """
+    wanted = filters.parse(options.where)
     if not any(getattr(options, name) for name in _EDITS):
         raise UserError(
             "nothing says what to change",
@@ -41,7 +42,7 @@ def run(options: EditOptions, report: Report) -> None:
     for name, needed in _NEEDS.items():
         if name in options.model_fields_set and not getattr(options, needed):
             report.event("warned", text=f"--{name} has no effect without --{needed}")
-    recipe, wanted = recipe_of(options), filters.parse(options.where)
+    recipe = recipe_of(options)
     texts = read_texts(options, report)
     chosen = fitting(texts, wanted, options.separator, report)
     taken = set(chosen)

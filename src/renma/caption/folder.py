@@ -50,7 +50,7 @@ def read_folder(
         UserError: no such folder, no picture in it, or a caption that is no text.
     """
     if not folder.is_dir():
-        raise UserError("there is no such folder", where=shown(folder))
+        raise no_folder(folder)
     extension = dotted(extension)
     told = notes or Notes()
     found: list[Captioned] = []
@@ -62,6 +62,14 @@ def read_folder(
             "holds no pictures", where=shown(folder), remedy=f"Known endings: {endings}."
         )
     return found
+
+
+def no_folder(path: Path) -> UserError:
+    """Returns what is told where a folder of pictures is asked for and this is none."""
+    if not path.exists():
+        return UserError("there is no such folder", where=shown(path))
+    remedy = f"Give the folder that it lies in: {shown(path.parent)}."
+    return UserError("is a file, not a folder", where=shown(path), remedy=remedy)
 
 
 def dotted(extension: str) -> str:

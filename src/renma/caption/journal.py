@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,16 @@ from filelock import FileLock, Timeout
 
 from renma.caption import journal_places
 from renma.caption.difference import show_bytes
-from renma.caption.journal_file import PLACE, Change, Record, changes_of, history, record, touches
+from renma.caption.journal_file import (
+    ENDINGS,
+    PLACE,
+    Change,
+    Record,
+    changes_of,
+    history,
+    record,
+    touches,
+)
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import sweep
@@ -88,14 +98,34 @@ def write(
         found = _differing(changes, report)
         _show(folder, found, report, diff=diff)
         if found:
-            record(folder, verb, found)
-            _put_all(folder, [(change.path, change.new) for change in found], report)
+            found = _write_all(folder, verb, found, report)
     if found:
-        report.line(f"{_files(len(found))} changed; `renma caption undo` takes it back")
+        report.line(f"{_files(len(found))} changed; {_undoing(folder, found)} takes it back")
         report.event("edited", verb=verb, files=len(found))
     else:
         report.line("no caption file changes")
     return len(found)
+
+
+def _write_all(folder: Path, verb: str, found: list[Change], report: Report) -> list[Change]:
+    """Writes files after a journal of them, and returns those that nobody else wrote meanwhile."""
+    file, left = record(folder, verb, found), set[Path]()
+    try:
+        _put_all(folder, found, report, left)
+    finally:  # what others wrote is no business of undo
+        found = [change for change in found if change.path not in left]
+        if left and found:
+            record(folder, verb, found, file)
+        elif left:
+            file.unlink()
+    return found
+
+
+def _undoing(folder: Path, found: Sequence[Change]) -> str:
+    """Returns the command that takes an edit back."""
+    others = {change.path.suffix for change in found} - {*ENDINGS}
+    extension = ["--extension", min(others)] if others else []
+    return f"`{shlex.join(['renma', 'caption', 'undo', shown(folder), *extension])}`"
 
 
 def _show(folder: Path, found: Sequence[Change], report: Report, *, diff: bool) -> None:
@@ -259,13 +289,16 @@ def _turn(
     total = 0
     for past, made in edits:
         wanted = [(change.path, change.old if back else change.new) for change in made]
-        due = [(path, data) for path, data in wanted if _held(path) != data]
-        _put_all(folder, due, report)
+        now = [Change(path, _held(path), data) for path, data in wanted]
+        due, left = [change for change in now if change.old != change.new], set[Path]()
+        _put_all(folder, due, report, left)
         ending = ".undone.jsonl" if back else ".jsonl"
         past.file.replace(past.file.with_name(f"{past.number:04}-{past.verb}{ending}"))
         done = "undone" if back else "done again"
-        report.line(f"{past.number:04} {past.verb} is {done}: {_files(len(due))} restored")
-        total += len(due)
+        report.line(
+            f"{past.number:04} {past.verb} is {done}: {_files(len(due) - len(left))} restored"
+        )
+        total += len(due) - len(left)
     return total
 
 
@@ -299,13 +332,24 @@ def _refuse_strangers(folder: Path, made: Sequence[Change], *, back: bool) -> No
         )
 
 
-def _put_all(folder: Path, wanted: Sequence[tuple[Path, bytes | None]], report: Report) -> None:
-    """Replaces files, each at once."""
-    for parent in {path.parent for path, _ in wanted}:
+def _put_all(folder: Path, wanted: Sequence[Change], report: Report, left: set[Path]) -> None:
+    """Replaces files, each at once.
+
+    Args:
+        folder: that is edited.
+        wanted: what each file held a moment ago and is to hold.
+        report: told the progress, and the files that are left.
+        left: gets the files that hold something else by now; they are left as they are.
+    """
+    notes = Notes()
+    for parent in {change.path.parent for change in wanted}:
         sweep(parent, older_than=_A_MINUTE)  # what a killed edit left
-    for place, (path, data) in enumerate(wanted):
+    for place, change in enumerate(wanted):
+        path = change.path
         try:
-            _put(path, data)
+            if not _put(change):
+                left.add(path)
+                notes.add("written meanwhile by somebody else, left as they are", path)
         except OSError as error:
             raise UserError(
                 f"cannot be written ({error.strerror}); {place} of {len(wanted)} files are done",
@@ -314,20 +358,36 @@ def _put_all(folder: Path, wanted: Sequence[tuple[Path, bytes | None]], report: 
             ) from error
         if place % 500 == 499:
             report.event("working", what="captions", done=place + 1, total=len(wanted))
+    for line in notes.lines():
+        report.event("warned", text=line)
 
 
-def _put(path: Path, data: bytes | None) -> None:
+def _put(change: Change) -> bool:
+    """Replaces a file if it still holds what it held; says whether it did."""
+    path, data = change.path, change.new
     if data is None:
-        path.unlink(missing_ok=True)
-        return
+        if still := _is_as_it_was(change):
+            path.unlink(missing_ok=True)
+        return still
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     try:
         temporary.write_bytes(data)
-        os.replace(temporary, path)  # noqa: PTH105 - the same, in half the time
+        if still := _is_as_it_was(change):  # asked last, so that next to no time is left for others
+            os.replace(temporary, path)  # noqa: PTH105 - the same, in half the time
+        else:
+            temporary.unlink()
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+    return still
+
+
+def _is_as_it_was(change: Change) -> bool:
+    try:
+        return change.path.read_bytes() == change.old
+    except FileNotFoundError:
+        return change.old is None
 
 
 def _files(count: int) -> str:

@@ -126,9 +126,20 @@ def changes_of(folder: Path, record: Record, endings: Iterable[str] = ()) -> Ite
             yield Change(path, old, new)
 
 
-def record(folder: Path, verb: str, found: Sequence[Change]) -> None:
-    """Writes the journal of an edit; it is on the disk, whole, when this returns."""
+def record(folder: Path, verb: str, found: Sequence[Change], again: Path | None = None) -> Path:
+    """Writes the journal of an edit; it is on the disk, whole, when this returns.
+
+    Args:
+        folder: the folder that is edited.
+        verb: what is done.
+        found: the changes.
+        again: the edit's journal, if it is written already and says too much.
+
+    Returns:
+        The journal.
+    """
     number = max((record.number for record in history(folder)), default=0) + 1
+    target = again or folder / PLACE / f"{number:04}-{verb}.jsonl"
     time = datetime.now().astimezone().isoformat(timespec="seconds")
     rows: list[dict[str, Any]] = [
         {"kind": _KIND, "version": 1, "verb": verb, "time": time, "files": len(found)}
@@ -138,7 +149,8 @@ def record(folder: Path, verb: str, found: Sequence[Change]) -> None:
         rows.append({"file": name, **_said("old", change.old), **_said("new", change.new)})
     # names may hold bytes that are no text: as ASCII, every one of them comes back
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    write_text(folder / PLACE / f"{number:04}-{verb}.jsonl", text)
+    write_text(target, text)
+    return target
 
 
 def _opened(file: Path) -> IO[str]:

@@ -7,9 +7,10 @@ journal, so that ``renma caption undo`` takes it back.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 
+from renma.caption.assistant.categories import shipped
 from renma.caption.assistant.proposal import ORDER, Aims, Proposal, Row, propose
 from renma.caption.assistant.sets import (
     CaptionSet,
@@ -19,6 +20,7 @@ from renma.caption.assistant.sets import (
     in_lists,
     read_sets,
 )
+from renma.caption.assistant.trigger_checks import spelled_like
 from renma.caption.drafts import Parts, edited
 from renma.caption.near import missed
 from renma.caption.recipe import Recipe
@@ -44,12 +46,14 @@ class Answer:
         trigger: their word.
         proposal: what to do with their tags.
         sentences: names of captions that are no lists of tags.
+        misspelt: tags that may be the trigger, mistyped, where no caption has it as it is given.
     """
 
     sets: tuple[CaptionSet, ...]
     trigger: Trigger
     proposal: Proposal
     sentences: tuple[str, ...]
+    misspelt: Tags = ()
 
     @property
     def name(self) -> str:
@@ -109,7 +113,17 @@ def _answer(group: tuple[Trigger, tuple[CaptionSet, ...]], options: MaruzenOptio
     aims = Aims(
         options.kind, options.clothes, trigger.word, options.share, options.keep, options.remove
     )
-    return Answer(sets, trigger, propose(captions, aims), tuple(sentences))
+    near = _misspelt(captions, trigger.word, {fold(tag) for tag in options.keep + options.remove})
+    return Answer(sets, trigger, propose(captions, aims), tuple(sentences), near)
+
+
+def _misspelt(captions: Mapping[str, Tags], word: str, meant: Set[str]) -> Tags:
+    """Returns tags that may be the trigger, mistyped, if no caption has it; no meant ones."""
+    found = {fold(tag): tag for tags in captions.values() for tag in tags}
+    if not word or fold(word) in found:
+        return ()
+    near = (t for key, t in found.items() if key not in meant and not shipped().of(t))
+    return tuple(tag for tag in near if spelled_like(tag, word))
 
 
 def _refuse_silence(answers: Sequence[Answer], options: MaruzenOptions) -> None:
@@ -127,22 +141,39 @@ def _refuse_silence(answers: Sequence[Answer], options: MaruzenOptions) -> None:
 
 def _missed(answers: Sequence[Answer], options: MaruzenOptions) -> list[str]:
     counts = {fold(r.tag): r.captions for answer in answers for r in answer.proposal.rows}
-    return missed(map(fold, (*options.keep, *options.remove)), counts)
+    lines = missed(map(fold, (*options.keep, *options.remove)), counts)
+    if not options.apply:  # where that is refused
+        lines += [_near_miss(answer) for answer in answers if answer.misspelt]
+    return lines
 
 
 def _check(answers: Sequence[Answer]) -> None:
     """Makes sure that what is applied is meant.
 
     Raises:
-        UserError: tags would go and no trigger is there to learn what they said.
+        UserError: tags would go and no trigger is there to learn what they said, or captions have
+            another spelling of it.
     """
     for answer in answers:
+        if answer.misspelt:
+            near = answer.misspelt[0]
+            raise UserError(
+                _near_miss(answer),
+                where=answer.name,
+                remedy=f"Give --trigger '{near}' if that is the word, --remove '{near}' if it is "
+                f"to go, --keep '{near}' if it says something else.",
+            )
         if not answer.trigger.word and answer.proposal.removed:
             raise UserError(
                 "no trigger word is known, so nothing would learn what the tags said",
                 where=answer.name,
                 remedy="Give --trigger WORD.",
             )
+
+
+def _near_miss(answer: Answer) -> str:
+    near = ", ".join(f"'{tag}'" for tag in answer.misspelt)
+    return f"no caption has the trigger '{answer.trigger.word}', but captions have {near}"
 
 
 def _warn_unused(options: MaruzenOptions, report: Report) -> None:

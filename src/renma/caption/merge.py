@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from renma.caption.metadata import Rows, finish, held, load
+from renma.caption.folder import no_folder
+from renma.caption.metadata import Rows, check_ending, finish, held, load
 from renma.caption.tags import parse
 from renma.config.caption.metadata import MergeOptions
 from renma.core.errors import UserError
@@ -27,10 +28,12 @@ def run(options: MergeOptions, report: Report) -> None:
     """Writes the metadata.
 
     Raises:
-        UserError: no folder, no picture, no caption file, or a file that is no text.
+        UserError: no name of metadata, no folder, no picture, no caption file, or a file that is
+            no text.
     """
+    check_ending(options.out, "-o")
     if not options.folder.is_dir():
-        raise UserError("there is no such folder", where=options.folder)
+        raise no_folder(options.folder)
     start = options.into or options.out
     if options.into and not options.into.exists():
         raise UserError("there is no such file", where=options.into)

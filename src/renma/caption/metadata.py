@@ -29,6 +29,20 @@ def load(file: Path, report: Report) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def check_ending(out: Path | None, option: str) -> None:
+    """Makes sure that a name is one of a metadata file, before anything is read or looked at.
+
+    Args:
+        out: the file to write; None where none is asked for.
+        option: that names it.
+
+    Raises:
+        UserError: it ends in neither .json nor .jsonl.
+    """
+    if out is not None and out.suffix.lower() not in (".json", ".jsonl"):
+        raise UserError(f"{option} must end in .json or .jsonl", where=shown(out))
+
+
 def held(file: Path) -> bytes | None:
     """Returns the bytes of a metadata file, or None where there is none.
 

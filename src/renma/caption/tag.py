@@ -14,7 +14,7 @@ from typing import Any
 
 from renma.caption.choose import ONE_OF, Chosen, Opinion, choose, counted, plain, words
 from renma.caption.deliver import Delivery, idle_options
-from renma.caption.looking import Picture, Spreading, pictures_of, stoppable
+from renma.caption.looking import Picture, Spreading, pictures_of, stoppable, unseen
 from renma.caption.scores import Scores, score
 from renma.caption.taggers._base import Tag, Tagger, find
 from renma.caption.taggers._session import Settings
@@ -22,6 +22,7 @@ from renma.config.caption.tag import TagOptions
 from renma.core.errors import did_you_mean
 from renma.core.events import Report
 from renma.core.store import write_text
+from renma.data.own_file import check_target
 
 DOMAIN = (
     "the tagger inside renma knows drawn avatars only, the pictures that mame paints; for others "
@@ -36,13 +37,13 @@ def run(options: TagOptions, report: Report) -> None:
     """Tags the pictures of a folder.
 
     Raises:
-        UserError: no pictures, no such tagger, or captions that cannot be read or written.
+        UserError: no pictures, no such tagger, captions that cannot be read or written, or a file
+            for the scores that is somebody's.
         Interrupted: Ctrl-C while the taggers look; what they said so far is kept.
     """
     taggers = [find(each) for each in options.model or [None]]
     known = [tagger.tags() for tagger in taggers]
-    if not options.model:
-        report.event("warned", text=DOMAIN)
+    check_target(options.scores, "--scores", (".jsonl",), _is_scores)
     own = [tagger.threshold for tagger in taggers]
     for text in (*idle_options(options), *without_effect(options, known, own)):
         report.event("warned", text=text)
@@ -51,6 +52,8 @@ def run(options: TagOptions, report: Report) -> None:
         return
     pictures = pictures_of(delivery.pictures, report)
     settings = Settings(options.device, options.outputs, options.input_values)
+    if not options.model and unseen(pictures, Scores(taggers[0], settings).known):
+        report.event("warned", text=DOMAIN)
     how = Spreading(options.executor, options.workers, options.batch, options.max_pixels)
     refused: dict[str, str] = {}
     with stoppable("scores"):
@@ -145,6 +148,11 @@ def _count(said: Iterable[Sequence[str]], options: TagOptions, report: Report) -
             report.line(f"{count:>{width}}  {tag}")
     often = ", ".join(f"{tag} {count}" for tag, count in rows[:_OFTEN])
     report.line(f"{len(rows):,} different tags; most often {often}")
+
+
+def _is_scores(head: bytes) -> bool:
+    """Says whether a file begins as ``_score_rows`` does."""
+    return head.startswith(b'{"picture": ') and b', "model": ' in head.partition(b"\n")[0]
 
 
 def _score_rows(

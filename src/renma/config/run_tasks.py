@@ -66,7 +66,8 @@ class GridOptions(Section):
     """Options of ``renma grid``."""
 
     folder: Path = argument()
-    """The folder of a finished or stopped run."""
+    """The folder of a finished or stopped run; its run.toml or a project folder, where there is
+    one run, will do, too."""
     weights: tuple[float, ...] = ()
     """A LoRA weight to show; repeatable (default: [judge] weights of the run)."""
     prompts: tuple[str, ...] = ()
@@ -79,14 +80,16 @@ class JudgeOptions(Section):
     """Options of ``renma judge``."""
 
     folder: Path = argument()
-    """The folder of a finished or stopped run."""
+    """The folder of a finished or stopped run; its run.toml or a project folder, where there is
+    one run, will do, too."""
 
 
 class ReportOptions(Section):
     """Options of ``renma report``."""
 
     folder: Path = argument()
-    """The folder of a finished or stopped run."""
+    """The folder of a finished or stopped run; its run.toml or a project folder, where there is
+    one run, will do, too."""
 
 
 class DemoOptions(Section):

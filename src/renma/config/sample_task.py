@@ -90,7 +90,7 @@ class SampleOptions(HiresOptions, RegionOptions):
     batch_size: int | None = Field(default=None, ge=1, le=1024)
     """Pictures computed at once (default: 8 on a CPU, else 1)."""
     again: Path | None = None
-    """Draw this picture of `renma sample` once more. Model, LoRAs and the picture of the regions are
+    """Draw this picture of `renma sample` once more. Model, LoRAs and the regions' picture are
     looked for in the working folder, beside the picture, in --lora-dir and where MODEL lies."""
     out: Path = short("-o")
     """The folder for the pictures; those that are there already are kept."""

@@ -57,12 +57,65 @@ class Row:
 
 @dataclass(frozen=True)
 class Head:
-    """Which step a folder was made by: enough to do it again."""
+    """Which step a folder was made by: enough to do it again.
+
+    Args:
+        verb: the word after ``renma prepare``.
+        folder: where the pictures came from.
+        options: what it was told, as JSON values.
+        version: of renma.
+        before: the steps that ``folder`` came from, the first one first, so that their folders may
+            be deleted; each a head with the folder that it ``made``. None where that is unknown.
+    """
 
     verb: str
     folder: str
     options: dict[str, Any]
     version: str = renma.__version__
+    before: list[dict[str, Any]] | None = None
+
+    def earlier(self, where: Path) -> dict[Path, Head]:
+        """Returns the steps before this one, by the folders that they made.
+
+        Args:
+            where: of this record, for messages.
+
+        Raises:
+            UserError: the record is damaged.
+        """
+        try:
+            return {
+                Path(each["made"]): Head(**{n: v for n, v in each.items() if n != "made"})
+                for each in self.before or ()
+            }
+        except (TypeError, KeyError, AttributeError):
+            raise UserError(
+                "its record of the steps before it is damaged",
+                where=where,
+                remedy="Repeat those steps by hand.",
+            ) from None
+
+
+def lineage(folder: Path) -> list[dict[str, Any]] | None:
+    """Returns the steps that a folder of pictures came from, as ``Head.before`` holds them.
+
+    Args:
+        folder: of the pictures; empty for originals, None where a record cannot tell.
+    """
+    found: list[dict[str, Any]] = []
+    folder = folder.resolve()
+    try:
+        while head := Record(folder).head():
+            one = {n: v for n, v in asdict(head).items() if n != "before"}
+            found.insert(0, {"made": str(folder), **one})
+            if head.before is not None:
+                return [*head.before, *found]
+            folder = Path(head.folder)
+            if not folder.is_dir() or any(each["made"] == str(folder) for each in found):
+                return None
+    except UserError:  # of a step before; it does not keep this one from its work
+        return None
+    return found
 
 
 class Record:

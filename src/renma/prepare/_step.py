@@ -25,10 +25,10 @@ from renma.engine.executors import spread
 from renma.prepare._beside import Beside, without_places
 from renma.prepare._captions import Captions
 from renma.prepare._place import check_apart, check_ours
-from renma.prepare._record import Head, Output, Record, Row
+from renma.prepare._record import Head, Output, Record, Row, lineage
 from renma.prepare._sheet import write_sheet
 from renma.prepare._sources import RECORD, Source, find
-from renma.prepare._writing import Made, Unwritable, Work, WriteStage
+from renma.prepare._writing import IN_THE_WAY, Made, Unwritable, Work, WriteStage
 
 __all__ = ["CAPTIONS", "Made", "Recaption", "Work", "recorded", "run_step"]
 VERSION = 1
@@ -84,7 +84,8 @@ def run_step(
         raise UserError("is being worked on by another process", where=out) from None
     with lock:
         beside.begin(record, before)
-        record.begin(Head(verb, str(options.folder.resolve()), recorded(options)))
+        source = options.folder.resolve()
+        record.begin(Head(verb, str(source), recorded(options), before=lineage(source)))
         step = _Step(options, work, record, beside, out, key, report, recaption or _as_it_is)
         step.do(sources)
     return out
@@ -116,14 +117,12 @@ class _Step:
         known = self._record.rows
         # first: what is made now may have the names of what goes
         names = {source.name for source in sources}
-        for gone in [name for name in known if name not in names]:
-            self._remove(known[gone], keep=())
-            self._captions.settle(known[gone], {})
-            self._record.forget(gone)
+        self._forget([name for name in known if name not in names])
         self._set_aside([source for source in sources if source.unreadable])
         readable = [source for source in sources if not source.unreadable]
         due = [s for s in readable if not self._is_done(known.get(s.name), s)]
         due = [s for s in due if not self._by_hand(known.get(s.name))]
+        self._make_anew(due)
         try:
             self._make(due, {s.target.casefold() for s in sources})
         except KeyboardInterrupt:
@@ -135,6 +134,31 @@ class _Step:
         self._record.finish()
         sheet = write_sheet(self._out, self._options.folder, self._record, self._report)
         self._tell(sources, len(readable) - len(due), len(due), sheet)
+
+    def _forget(self, gone: list[str]) -> None:
+        """Removes what was made of originals that are no longer there, and names it."""
+        removed: list[str] = []
+        for name in gone:
+            row = self._record.rows[name]
+            there = [o.name for o in row.outputs if (self._out / o.name).exists()]
+            self._remove(row, keep=())
+            removed += [each for each in there if not (self._out / each).exists()]
+            self._captions.settle(row, {})
+            self._record.forget(name)
+        if removed:
+            self._notes.add(f"{len(removed)} removed, their originals are gone", *removed)
+
+    def _make_anew(self, due: list[Source]) -> None:
+        """Tells which pictures come back that a person removed; their captions come with them."""
+        rows = [row for s in due if (row := self._record.rows.get(s.name))]
+        away = [(row, o) for row in rows for o in row.outputs if not (self._out / o.name).exists()]
+        for row, output in away:
+            for caption in [name for name in row.captions if _stem(name) == _stem(output.name)]:
+                if not (self._out / caption).exists():
+                    del row.captions[caption]
+        if away:
+            text = "that were removed by hand are made anew, their options or originals changed"
+            self._notes.add(f"{len(away)} {text}", *(output.name for _, output in away))
 
     def _set_aside(self, unreadable: list[Source]) -> None:
         """Names what cannot be read; what was made of it before stays."""
@@ -149,6 +173,7 @@ class _Step:
             row is not None
             and (row.digest, row.key) == (source.digest, self._key)
             and self._beside.has(row)
+            and not row.skipped.startswith(IN_THE_WAY)
         )
 
     def _by_hand(self, row: Row | None) -> bool:
@@ -175,6 +200,7 @@ class _Step:
             chosen.quality,
             frozenset(targets),
             frozenset(taken),
+            frozenset(self._owners),
         )
         done = spread(stage, due, executor=chosen.executor, workers=chosen.workers)
         for count, each in enumerate(done, 1):
@@ -266,7 +292,9 @@ def _as_it_is(output: Output, caption: Path) -> bytes:  # noqa: ARG001
 
 
 def _why(error: UserError) -> str:
-    return f"{error.what}{f' ({error.remedy})' if error.remedy else ''}"
+    # readers of pictures are shared with training, where the limit has another name
+    remedy = error.remedy.replace("raise data.max_pixels", "raise --max-pixels")
+    return f"{error.what}{f' ({remedy})' if remedy else ''}"
 
 
 def _stem(name: str) -> str:

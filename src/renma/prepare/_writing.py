@@ -12,11 +12,14 @@ from PIL import Image
 
 from renma.core.errors import UserError
 from renma.core.store import file_hash, write_bytes
+from renma.data.notes import shown
 from renma.data.pictures import WHITE
-from renma.prepare._beside import named
+from renma.prepare._beside import ENDING, named
 from renma.prepare._record import Output
 from renma.prepare._sources import Source
 
+IN_THE_WAY = "a file of that name lies there that this step did not make"
+"""Why nothing is made of a source; asked again in the next run, when it may be gone."""
 _ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 _SAME = {".jpg": ".jpg", ".jpeg": ".jpg", ".webp": ".webp"}
@@ -74,6 +77,7 @@ class WriteStage:
         quality: of JPEG and WebP.
         targets: names without ending that sources have, in one case.
         taken: names without ending that pictures of other sources have already, in one case.
+        ours: names of all pictures that the record holds; other files are never written over.
     """
 
     work: Work
@@ -83,30 +87,53 @@ class WriteStage:
     quality: int
     targets: frozenset[str]
     taken: frozenset[str]
+    ours: frozenset[str]
 
     def open(self) -> Callable[[Source], list[Output] | Unwritable]:
         """Returns the function for one source."""
         make = self.work.open()
 
         def one(source: Source) -> list[Output] | Unwritable:
-            pictures = make(source)
+            prepared = [self._prepared(source, made) for made in make(source)]
+            for each in prepared:
+                self._check_free(each)
             try:
-                return [self._write(source, made) for made in pictures]
+                return [self._write(each) for each in prepared]
             except UserError as error:  # a full disk: no fault of this picture
                 return Unwritable(error.what, str(error.where), error.remedy)
 
         return one
 
-    def _write(self, source: Source, made: Made) -> Output:
+    def _prepared(self, source: Source, made: Made) -> _Prepared:
         stem = self._free(source.target + made.suffix, own=not made.suffix)
         ending = _ENDINGS.get(self.format) or _SAME.get(source.path.suffix.lower(), ".png")
         name = f"{stem}{ending}"
-        beside = {}
-        for option, place in self.beside.items():
-            picture = made.extra.get(option)
-            beside[option] = "" if picture is None else _written(named(place, name), picture)
-        written = _written(self.out / name, made.picture, self.quality)
-        return Output(name, written, made.box, made.facts, beside)
+        path = self.out / name
+        files = {
+            option: (named(place, name), encoded(picture, ENDING, 100))
+            for option, place in self.beside.items()
+            if (picture := made.extra.get(option)) is not None
+        }
+        files[""] = (path, encoded(made.picture, path.suffix, self.quality))
+        return _Prepared(name, made, files)
+
+    def _check_free(self, prepared: _Prepared) -> None:
+        """Makes sure that no file of a person is written over.
+
+        What a killed run wrote without noting it has the very bytes that would be written now.
+        """
+        if prepared.name in self.ours:
+            return
+        for path, data in prepared.files.values():
+            if path.is_dir() or (path.exists() and path.read_bytes() != data):
+                remedy = f"Move {shown(path)} away if a picture is wanted there."
+                raise UserError(IN_THE_WAY, remedy=remedy)
+
+    def _write(self, prepared: _Prepared) -> Output:
+        digests = {option: _written(*file) for option, file in prepared.files.items()}
+        beside = {option: digests.get(option, "") for option in self.beside}
+        made = prepared.made
+        return Output(prepared.name, digests[""], made.box, made.facts, beside)
 
     def _free(self, stem: str, *, own: bool) -> str:
         """Returns a name that no other source has a right to."""
@@ -115,9 +142,18 @@ class WriteStage:
         return stem
 
 
-def _written(path: Path, picture: Image.Image, quality: int = 100) -> str:
-    """Writes a picture and returns the hash of what lies on the disk."""
-    write_bytes(path, encoded(picture, path.suffix, quality))
+@dataclass(frozen=True)
+class _Prepared:
+    """A picture to write: its name, and its files by option; the picture's own is under ""."""
+
+    name: str
+    made: Made
+    files: dict[str, tuple[Path, bytes]]
+
+
+def _written(path: Path, data: bytes) -> str:
+    """Writes a file and returns the hash of what lies on the disk."""
+    write_bytes(path, data)
     return file_hash(path)
 
 

@@ -22,6 +22,7 @@ from renma.prepare._facts import counted, facts
 from renma.prepare._sources import Source
 from renma.prepare._step import Made, run_step
 from renma.prepare.subject import _edges
+from renma.prepare.subject._sure import warn_of_unsure
 
 VERSION = 2
 _ALL = 0.995
@@ -47,6 +48,7 @@ def run(options: BackgroundOptions, report: Report) -> None:
         devices = counted(found, "device")
         where = f"; their networks ran on: {devices}" if devices else ""
         report.line(f"subjects found by: {counted(found, 'backend')}{where}")
+    warn_of_unsure(found, report)
     whole = sum(each["subject"] > _ALL for each in found)
     if whole:
         text = f"{whole} pictures are nearly all subject: look whether a background is left there"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,7 +23,7 @@ from renma.data.notes import Notes, shown
 from renma.engine.executors import spread
 from renma.prepare._captions import Captions
 from renma.prepare._place import check_apart, check_ours
-from renma.prepare._record import Head, Record, Row
+from renma.prepare._record import Head, Record, Row, lineage
 from renma.prepare._sheet import write_sheet
 from renma.prepare._sources import RECORD
 from renma.prepare._step import recorded
@@ -58,6 +59,7 @@ def run(options: CollectOptions, report: Report) -> None:
         with tempfile.TemporaryDirectory() as elsewhere:
             _Collection(options, record, Path(elsewhere) / _INCOMING, report).plan()
         return
+    there, known = out.exists(), (out / RECORD).exists()
     probe(out)
     (out / RECORD).mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / RECORD / "lock")
@@ -76,6 +78,11 @@ def run(options: CollectOptions, report: Report) -> None:
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
         lock.release()
+        if not known and record.head() is None:  # refused before anything was taken in
+            shutil.rmtree(out / RECORD, ignore_errors=True)
+            if not there:
+                with suppress(OSError):
+                    out.rmdir()
 
 
 class _Collection:
@@ -125,7 +132,8 @@ class _Collection:
                     f"earlier sources came in with other options ({flags}): "
                     "`renma prepare repeat` would treat all as it was told now"
                 )
-        return Head(_VERB, options["folders"][0], options)
+        first = options["folders"][0]
+        return Head(_VERB, first, options, before=lineage(Path(first)))
 
     def plan(self) -> None:
         """Tells what would be done."""
@@ -146,7 +154,7 @@ class _Collection:
         found = find_origins(
             options.folders, self._incoming, limits, self._notes, self._report.line
         )
-        return without(found, options.leave_out) if options.leave_out else found
+        return without(found, options.leave_out, self._notes) if options.leave_out else found
 
     def _due(
         self, origins: list[Origin], hashes: dict[str, str], copies: dict[str, str]

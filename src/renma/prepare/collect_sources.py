@@ -75,12 +75,13 @@ def find_origins(
     return list(once.values())
 
 
-def without(origins: Iterable[Origin], leave_out: Path) -> list[Origin]:
+def without(origins: Iterable[Origin], leave_out: Path, notes: Notes) -> list[Origin]:
     """Returns the pictures that a list does not name.
 
     Args:
         origins: all.
         leave_out: one name a line; lines that begin with # are remarks.
+        notes: told which names are none of theirs.
 
     Raises:
         UserError: the list cannot be read, or names nothing that is there.
@@ -103,6 +104,8 @@ def without(origins: Iterable[Origin], leave_out: Path) -> list[Origin]:
             where=leave_out,
             remedy="Names are seen from the folder that was linted.",
         )
+    if unknown := sorted(named - met):
+        notes.add(f"names in {shown(leave_out)} that no picture has", *unknown)
     return kept
 
 

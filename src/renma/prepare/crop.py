@@ -15,14 +15,16 @@ from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import file_hash
 from renma.data import buckets
+from renma.data.notes import shown
 from renma.data.pictures import WHITE, flatten, read_straight
 from renma.prepare import body, borders, boxes, cut_box, faces, saliency, subject
 from renma.prepare._facts import counted, facts
 from renma.prepare._sources import Source, find
 from renma.prepare._step import Made, run_step
 from renma.prepare.borders import Box
+from renma.prepare.subject._sure import warn_of_unsure
 
-VERSION = 1
+VERSION = 2
 _SURE = 0.5
 _SPECK = 0.02
 """Parts of a mask smaller than this share of the largest one are no subject."""
@@ -49,8 +51,14 @@ def run(options: CropOptions, report: Report) -> None:
     for name, said in (("backend", "subjects found by"), ("head", "heads found by")):
         if text := counted(found, name):
             report.line(f"{said}: {text}")
+    warn_of_unsure(found, report)
     if text := counted(found, "missing"):
         report.event("warned", text=f"kept without what was not found in them: {text}")
+    short = list(dict.fromkeys(each["source"] for each in found if each.get("cut_by_aspect")))
+    if short:
+        named = ", ".join(map(shown, short[:5])) + (", ..." if short[5:] else "")
+        who = "1 subject was" if len(short) == 1 else f"{len(short)} subjects were"
+        report.event("warned", text=f"{who} cut by --aspect: {named}")
     if options.borders:
         cut = sum(bool(each.get("framed")) for each in found)
         report.line(f"{cut} of {len(found)} had a frame")
@@ -178,6 +186,8 @@ def cut(
         if box in [m.box for m in made]:  # a waist below the picture's end is the same as a thigh
             continue
         said = {**each.facts, "kept": round(_area(box) / _area((0, 0, *picture.size)), 3)}
+        if options.aspect != "free" and not _on_box(each.box, (left, top, right, bottom)):
+            said["cut_by_aspect"] = True
         if options.borders:
             said["framed"] = _area(frame) < picture.width * picture.height
         made.append(Made(picture.crop(box), each.name, box, said))
@@ -202,7 +212,8 @@ def _seen(picture: Image.Image, options: CropOptions, eyes: Eyes) -> list[Found]
         raise UserError("no subject was found", remedy="Try another --backend.")
     seen = eyes.faces(flat) if eyes.faces else []
     heads = tuple(_whole_box(face.box, picture.size) for face in seen)
-    said = {"backend": shape.backend}
+    how = {name: shape.how[name] for name in ("start", "sure") if name in shape.how}
+    said = {"backend": shape.backend, **how}
     found: list[Found] = []
     missing: list[str] = []
     for part in options.body or ("keep",):
@@ -284,7 +295,8 @@ def _fitted(found: Found, size: tuple[int, int], options: CropOptions) -> Box:
     ratio = _ratio(box, size, options)
     if ratio is not None:
         inside = [h for h in heads if cut_box.around(box, [h], size) == box and _on_box(h, box)]
-        box = cut_box.shaped(box, ratio, size, inside[0] if inside else None)
+        tall = options.by_mask and found.box[3] - found.box[1] > found.box[2] - found.box[0]
+        box = cut_box.shaped(box, ratio, size, inside[0] if inside else None, upright=tall)
     if min(box[2] - box[0], box[3] - box[1]) < options.min_size:
         raise UserError(
             f"is too small: the cut-out has {box[2] - box[0]}x{box[3] - box[1]} pixels",

@@ -40,7 +40,9 @@ def at_least(box: Box, side: int, size: Size) -> Box:
     return left, top, right, bottom
 
 
-def shaped(box: Box, ratio: Fraction, size: Size, keep: Box | None = None) -> Box:
+def shaped(
+    box: Box, ratio: Fraction, size: Size, keep: Box | None = None, *, upright: bool = False
+) -> Box:
     """Returns a box of a shape, to within a pixel: grown where the picture has room, else cut.
 
     Args:
@@ -48,6 +50,7 @@ def shaped(box: Box, ratio: Fraction, size: Size, keep: Box | None = None) -> Bo
         ratio: width to height.
         size: width and height of the picture.
         keep: what must stay inside, as far as it fits, where something is cut.
+        upright: the box holds a figure: where its height must be cut, the upper end stays.
     """
     width, height = box[2] - box[0], box[3] - box[1]
     if Fraction(width, height) < ratio:
@@ -59,7 +62,11 @@ def shaped(box: Box, ratio: Fraction, size: Size, keep: Box | None = None) -> Bo
     aim = (max(1, aim[0]), max(1, aim[1]))
     held = keep or box
     left, right = _moved(_grown(box[0], box[2], aim[0], size[0]), (held[0], held[2]), size[0])
-    top, bottom = _moved(_grown(box[1], box[3], aim[1], size[1]), (held[1], held[3]), size[1])
+    if upright and aim[1] < height:
+        held = keep or (0, box[1], 0, box[1] + aim[1])
+        top, bottom = _moved((box[1], box[1] + aim[1]), (held[1], held[3]), size[1])
+    else:
+        top, bottom = _moved(_grown(box[1], box[3], aim[1], size[1]), (held[1], held[3]), size[1])
     return left, top, right, bottom
 
 

@@ -26,6 +26,8 @@ from renma.prepare._step import Made, run_step
 
 VERSION = 2
 _GROW = 0.005
+_CLEAR, _PAINTED = 32, 0.9
+"""A mask has at least this share of values so near to black or white."""
 _FAINT = 8
 """Opacity, of 255, below which a pixel's stored colour says nothing."""
 
@@ -191,7 +193,14 @@ def _mask(path: Path, size: tuple[int, int], max_pixels: int) -> np.ndarray:
             f"{size[0]}x{size[1]}",
             remedy="Paint the mask on a copy of the picture.",
         )
-    return np.asarray(mask) >= 128
+    values = np.asarray(mask)
+    clear = float(((values <= _CLEAR) | (values >= 255 - _CLEAR)).mean())
+    if clear < _PAINTED:
+        raise UserError(
+            f"its mask {shown(path)} is no painted mask: only {clear:.0%} of it is black or white",
+            remedy="Give the folder of masks with --masks, not photographs.",
+        )
+    return values >= 128
 
 
 def _masks(folder: Path, names: list[str]) -> dict[str, Path]:

@@ -73,6 +73,8 @@ _ROWS = (
           "captions; otherwise keep one."),
     Check("small", "Too small for the training resolution", "mend",
           "Find a larger version, or train at a lower resolution."),
+    Check("rather-small", "Somewhat small for the training resolution", "look",
+          "Enlarging makes it a little soft; take a larger version where there is one."),
     Check("blurred", "Blurred", "mend", "Leave it out: blur is learned.", leave_out=True),
     Check("motion-blur", "Blurred in one direction", "look",
           "Leave it out where the picture shows movement that is not meant."),

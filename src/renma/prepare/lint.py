@@ -11,7 +11,10 @@ from renma.config.prepare.lint import LintOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_text
+from renma.data.buckets import validate_sizes
 from renma.data.notes import shown
+from renma.data.own_file import check_target
+from renma.data.pictures import ENDINGS
 from renma.engine.executors import spread
 from renma.prepare import lint_folder
 from renma.prepare.findings import CHECKS, GRAVITIES, Finding, checks_without
@@ -23,6 +26,8 @@ from renma.prepare.looks import Looks, LooksStage
 _READERS = 4
 """Threads that hash files: hashing waits for the disk and lets go of Python's lock."""
 _NAMED = 3
+_PAGE_MARK = b'<meta name="generator" content="renma">'
+_LIST_HEAD = "# Pictures to leave out, one a line, for `renma prepare collect --leave-out`."
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,9 @@ def run(options: LintOptions, report: Report) -> None:
     """Examines a folder and shows what was found.
 
     Raises:
-        UserError: no pictures; with ``strict``, anything found.
+        UserError: no pictures; a file to write that is somebody's; with ``strict``, anything found.
     """
+    _check_targets(options)
     examined = examine(options, report)
     if options.html:
         write_page(options.html, options.folder, examined.looks, examined.findings)
@@ -73,13 +79,42 @@ def run(options: LintOptions, report: Report) -> None:
         )
 
 
+def _check_targets(options: LintOptions) -> None:
+    """Makes sure that page and list are written over nothing but an older page and list.
+
+    Raises:
+        UserError: they would be.
+    """
+    check_target(options.html, "--html", (".html", ".htm"), lambda head: _PAGE_MARK in head)
+    listed = options.fix_list
+    check_target(listed, "--fix-list", (".txt",), lambda head: head.startswith(_LIST_HEAD.encode()))
+    if listed is None:
+        return
+    if listed.resolve().is_relative_to(options.folder.resolve()):
+        raise UserError(
+            "--fix-list lies inside the folder of pictures, where .txt files are captions",
+            where=shown(listed),
+            remedy="Name a file outside of it.",
+        )
+    files = listed.parent.iterdir() if listed.parent.is_dir() else ()
+    beside = (e for e in files if e.stem == listed.stem and e.suffix.lower() in ENDINGS)
+    if picture := next(beside, None):
+        raise UserError(
+            f"--fix-list would be the caption of {shown(picture.name)}",
+            where=shown(listed),
+            remedy="Give it another name.",
+        )
+
+
 def examine(options: LintOptions, report: Report) -> Examined:
     """Returns what is wrong with the pictures of a folder.
 
     Raises:
-        UserError: no pictures, or no such check to ignore.
+        UserError: no pictures, no such check to ignore, or bucket limits that cannot be.
     """
     wanted = checks_without(options.ignore)
+    training = options.dataset
+    validate_sizes(training)
     names, dead = find_names(options.folder)
     looks, broken, fresh = _looks(options, names, report)
     broken |= dict.fromkeys(dead, "is a link that leads nowhere")
@@ -87,7 +122,7 @@ def examine(options: LintOptions, report: Report) -> Examined:
     whole = {name: looks[name] for name in names if name in looks}
     found = [Finding("broken", name, text) for name, text in broken.items()]
     for name, each in whole.items():
-        found += look_at(name, each, options.resolution)
+        found += look_at(name, each, training)
     found += lint_folder.copies(whole, captions)
     found += lint_folder.near_copies(whole, captions, turns=options.turned)
     found += lint_folder.marks(whole)
@@ -142,7 +177,7 @@ def as_data(options: LintOptions, examined: Examined) -> dict[str, object]:
 def fix_list(findings: tuple[Finding, ...]) -> str:
     """Returns the list of pictures to leave out; what can be mended otherwise is a remark."""
     lines = [
-        "# Pictures to leave out, one a line, for `renma prepare collect --leave-out`.",
+        _LIST_HEAD,
         "# Lines that begin with # are remarks; take the # away to leave such a picture out too.",
     ]
     out = dict.fromkeys(f.picture for f in findings if CHECKS[f.code].leave_out)

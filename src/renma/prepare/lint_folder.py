@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from renma.core.counted import counted
 from renma.core.errors import UserError
 from renma.core.text_file import decode
 from renma.data.caption_file import CaptionFiles, caption_lines
@@ -18,8 +19,11 @@ from renma.prepare.duplicates import CORRELATION, Cluster, clusters, near_pairs
 from renma.prepare.findings import Finding
 from renma.prepare.headers import is_lossless
 from renma.prepare.looks import Looks
-from renma.prepare.variants import differs_in_place, grey_of
+from renma.prepare.variants import differs_in_colour, differs_in_place, opened
 from renma.prepare.watermarks import AGREEMENT, find_marks
+
+REGULARISATION = "reg"
+"""Folder of pictures that share the caption of their class, as they should."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,10 @@ def find_near(
     )
     # empty pictures are all alike
     pairs = [p for p in pairs if min(looks[p[0]].light.spread, looks[p[1]].light.spread) > 1]
-    thumbs = {index: grey_of(looks[index].thumb) for pair in pairs for index in pair}
-    apart = {(i, j) for i, j in pairs if differs_in_place(thumbs[i], thumbs[j])}
+    thumbs = {index: opened(looks[index].thumb) for pair in pairs for index in pair}
+    pairs = [(i, j) for i, j in pairs if not differs_in_colour(thumbs[i], thumbs[j], turns=turns)]
+    grey = {index: np.asarray(thumb.convert("L"), np.float32) for index, thumb in thumbs.items()}
+    apart = {(i, j) for i, j in pairs if differs_in_place(grey[i], grey[j])}
     copies = clusters([pair for pair in pairs if pair not in apart], best_first)
     gone = {other for cluster in copies for other in cluster.others}
     left = [(i, j) for i, j in apart if i not in gone and j not in gone]
@@ -200,11 +206,12 @@ def caption_faults(names: Sequence[str], captions: Mapping[str, Caption]) -> lis
             if not lines:
                 found.append(Finding("caption-empty", name, "says nothing"))
             else:
-                alike.setdefault("\n".join(lines), []).append(name)
+                if REGULARISATION not in PurePosixPath(name).parts[:-1]:
+                    alike.setdefault("\n".join(lines), []).append(name)
     for text, group in alike.items():
         for name in group if len(group) > 1 else ():
             short = text if len(text) <= 60 else f"{text[:59]}…"
-            said = f"as {len(group) - 1} others: {short}"
+            said = f"as {counted(len(group) - 1, 'other')}: {short}"
             found.append(Finding("caption-same", name, said, len(group) - 1, 0))
     return found
 

@@ -21,7 +21,7 @@ from renma.prepare.headers import Header, read_header
 from renma.prepare.sharpness import blockiness, fine_detail, one_way, sharpness, spectrum
 from renma.prepare.surface import Frame, Light, frame, light
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same bytes would give other figures."""
 THUMB = 176
 """Longer side of the small picture in reports, pixels."""

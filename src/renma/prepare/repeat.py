@@ -22,6 +22,7 @@ from renma.core.counted import counted
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report
 from renma.prepare._beside import is_beside
+from renma.prepare._place import is_empty
 from renma.prepare._record import Head, Record
 
 _MOST = 64
@@ -78,11 +79,24 @@ def chain(made: Path) -> list[Step]:
     """
     steps: list[Step] = []
     folder = made.resolve()
-    while head := Record(folder).head():
+    known: dict[Path, Head] = {}
+    head = Record(folder).head()
+    while head:
         if any(step.made == folder for step in steps) or len(steps) == _MOST:
             raise UserError("the recorded steps lead in a circle", where=made)
         steps.append(_step(folder, head))
-        folder = Path(head.folder)
+        known |= head.earlier(folder)
+        folder, after = Path(head.folder), head
+        # a folder that is gone is made again as a later one's record says
+        head = Record(folder).head() or (
+            known[folder] if folder in known and is_empty(folder) else None
+        )
+        if head is None and after.before is None and not folder.exists():
+            raise UserError(
+                f"was made from {folder}, which is gone; whether steps made that is not recorded",
+                where=steps[-1].made,
+                remedy="Bring that folder back, or do the steps again from the originals.",
+            )
     if not steps:
         what = "was made by no step" if made.is_dir() else "there is no such folder"
         raise UserError(what, where=made, remedy="Name a folder that `renma prepare` made.")

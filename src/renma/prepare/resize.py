@@ -93,7 +93,10 @@ def _bucketed(
 
 def _scaled(picture: Image.Image, size: tuple[int, int], options: ResizeOptions) -> Image.Image:
     if math.prod(size) > options.max_pixels:
-        raise UserError(f"would have {size[0]}x{size[1]} pixels, more than {options.max_pixels:,}")
+        raise UserError(
+            f"would have {size[0]}x{size[1]} pixels, more than {options.max_pixels:,}",
+            remedy="Aim at less, or raise --max-pixels.",
+        )
     return resample(picture, size, options.resample, linear=options.linear)
 
 

@@ -2,11 +2,15 @@
 
 One picture cannot tell a watermark from a pattern; many can. Where a mark is, the gradients of
 different pictures agree (T. Dekel et al., "On the Effectiveness of Visible Watermarks", 2017).
+
+Drawings of one hand agree as well, in the outline of a head or a shoulder. An outline leads on into
+the picture, or is a thin line around much that is empty; a mark stands apart and fills its place.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +23,14 @@ MATCHES = 2
 finds something, too."""
 ROWS, COLUMNS = 6, 14
 """Over how many of 31 rows and 63 columns, at least, what two corners share is spread."""
+ALONE = 0.2
+"""How much of that correlation must come from what stands apart and fills its place."""
+FILL = 0.35
+"""Share of the rectangle around it that a mark fills, at least; outlines fill less."""
+_HIGH = 4
+"""Rows and columns of the smallest piece of a mark: 16 pixels of the picture."""
+_ACTIVE, _STRONGEST = 0.25, 40
+"""Shared is what has this share of the mean of so many strongest places."""
 _SHADING = 7
 _SHAPE = (31, 63)
 _LOOKED_AT = 24
@@ -75,7 +87,7 @@ def find_marks(corners: np.ndarray, small: np.ndarray) -> list[Mark]:
             for row in ((agreement >= AGREEMENT).sum(1) >= least).nonzero()[0]:
                 near = np.argsort(-agreement[row], kind="stable")[:_LOOKED_AT]
                 near = near[agreement[row, near] >= AGREEMENT]
-                hits = int(_is_writing(vectors[row] * compared[near]).sum())
+                hits = _sightings(vectors[row] * compared[near], corner)
                 if hits >= least:
                     best = float(agreement[row].max())
                     found.append(Mark(int(rows[row]), name, hits, best))
@@ -97,6 +109,55 @@ def _gradients(patches: np.ndarray) -> np.ndarray:
     vectors = np.tanh(both / _STEEP)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(lines[:, None], vectors / (length + 1e-6), 0).astype(np.float32)
+
+
+def _sightings(shared: np.ndarray, corner: int) -> int:
+    """Returns in how many of these pictures a mark is seen.
+
+    Args:
+        shared: products of the gradients of one picture and of others like it, (k, 2 * h * w).
+        corner: which one, as in NAMES.
+    """
+    writing = shared[_is_writing(shared)]
+    if not len(writing):
+        return 0
+    places = writing.reshape(len(writing), 2, *_SHAPE).sum(1)
+    usual = places.mean(0)
+    active = usual > _ACTIVE * np.sort(usual, axis=None)[-_STRONGEST:].mean()
+    return int(((places * _apart(active, corner)).sum((1, 2)) >= ALONE).sum())
+
+
+def _apart(active: np.ndarray, corner: int) -> np.ndarray:
+    """Returns the pieces that do not lead into the picture and fill their place, bool (h, w).
+
+    Args:
+        active: where corners agree, bool (h, w).
+        corner: which one, as in NAMES.
+    """
+    from scipy.ndimage import binary_dilation, find_objects
+
+    pieces = _pieces(active)
+    row = pieces[-1] if corner < 2 else pieces[0]  # the sides that lie inside the picture
+    column = pieces[:, -1] if corner % 2 == 0 else pieces[:, 0]
+    left = active & ~np.isin(pieces, np.union1d(row, column))
+    kept = np.zeros_like(active)
+    for near in (left, binary_dilation(left)):  # letter by letter, and words as one
+        pieces = _pieces(near)
+        for number, box in enumerate(find_objects(pieces), 1):
+            own = left[box] & (pieces[box] == number)
+            rows, columns = own.any(1).nonzero()[0], own.any(0).nonzero()[0]
+            high, wide = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+            if min(high, wide) >= _HIGH and own.sum() >= FILL * high * wide:
+                kept[box] |= own
+    return kept
+
+
+def _pieces(active: np.ndarray) -> np.ndarray:
+    """Returns the number of the connected piece that each place belongs to, from 1; 0 for none."""
+    from scipy.ndimage import label
+
+    numbered: Any = label(active, np.ones((3, 3), bool))
+    return numbered[0]
 
 
 def _is_writing(shared: np.ndarray) -> np.ndarray:

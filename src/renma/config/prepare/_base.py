@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from renma.config._base import Section, argument, short
+from renma.core.errors import UserError
 
 Executor = Literal["processes", "serial", "ray"]
 
@@ -40,3 +42,17 @@ class StepOptions(Spread):
     """Pictures with more are left out and named: a small file can hold a huge one."""
     dry_run: bool = False
     """Only say what would be done."""
+
+    @model_validator(mode="after")
+    def _size_allowed(self) -> StepOptions:
+        """Refuses what no machine should try to hold; pictures are not needed to see it."""
+        size = getattr(self, "size", None)
+        # fit stays inside its size and is limited by each picture's own result
+        if size is None or getattr(self, "mode", None) == "fit":
+            return self
+        if math.prod(size) > self.max_pixels:
+            raise UserError(
+                f"--size {size[0]}x{size[1]} is more than --max-pixels {self.max_pixels:,} allows",
+                remedy="Write a smaller --size, or raise --max-pixels.",
+            )
+        return self

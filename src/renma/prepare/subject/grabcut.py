@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from renma.prepare.subject._base import Finder, Found, Source
+from renma.prepare.subject._sure import sureness
 from renma.prepare.subject.person import Person
 
 _SIDE, _ROUNDS = 384, 4
@@ -27,11 +28,11 @@ def opened(source: Source) -> Finder:  # noqa: ARG001 - every way is opened alik
         seen = person.mask(rgb)
         if seen is None:
             return Found(from_frame(rgb), "grabcut", sharp=False, how={"start": "frame", **on})
+        how: dict[str, object] = {"start": "person", "sure": sureness(seen), **on}
         mask = from_guess(rgb, seen)
         if _overlap(mask >= 0.5, seen >= 0.5) < _AGREEMENT:
-            how: dict[str, object] = {"start": "person", "cut": "strayed", **on}
-            return Found(seen, "person", sharp=False, how=how)
-        return Found(mask, "grabcut", sharp=False, how={"start": "person", **on})
+            return Found(seen, "person", sharp=False, how={**how, "cut": "strayed"})
+        return Found(mask, "grabcut", sharp=False, how=how)
 
     return find
 

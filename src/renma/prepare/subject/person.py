@@ -16,6 +16,7 @@ from renma.core.errors import UserError
 from renma.engine.onnx_session import device_of
 from renma.prepare._session import session
 from renma.prepare.subject._base import Finder, Found, Source
+from renma.prepare.subject._sure import sureness
 
 MODEL = FOLDER / "subject" / "person.onnx"
 _SIDE = 256
@@ -43,7 +44,8 @@ class Person:
         mask = self.mask(rgb)
         if mask is None:
             raise UserError("shows no person", remedy="Choose another --backend.")
-        return Found(mask, "person", sharp=False, how={"device": self.device})
+        how: dict[str, object] = {"sure": sureness(mask), "device": self.device}
+        return Found(mask, "person", sharp=False, how=how)
 
     def mask(self, rgb: np.ndarray) -> np.ndarray | None:
         """Returns the mask, float32 (height, width) 0 to 1, or None where nobody is seen."""
