@@ -13,7 +13,7 @@ from PIL import Image
 
 from renma.cli import main
 
-SOURCE = Path(__file__).parents[2] / "benchmarks" / "pictures.py"
+SOURCE = Path(__file__).parents[2] / "benchmarks" / "many_pictures.py"
 
 
 @pytest.fixture(scope="module")

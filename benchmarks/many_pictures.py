@@ -1,6 +1,6 @@
 """Ten thousand pictures: hashed, linted and tagged; killed half-way, and gone on with.
 
-    OMP_NUM_THREADS=1 python benchmarks/pictures.py WORK [--pictures 10000] [--out FILE]
+    OMP_NUM_THREADS=1 python benchmarks/many_pictures.py WORK [--pictures 10000] [--out FILE]
 
 Pictures are generated: a figure on a ground of random colours, a function of its number alone. One
 of a hundred is its neighbour saved as JPEG, so that lint has near copies to find. Each way of
