@@ -208,12 +208,14 @@ def test_what_the_user_says_of_threads_is_never_exceeded(
 
 
 _SLOW = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from renma.engine.executors import spread
 import stage_of_squares
 
 if __name__ == "__main__":
+    # a shell starts what runs in its background deaf to Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for done in spread(stage_of_squares.Square("."), [-3] * 4, executor="processes", workers=2):
             pass
