@@ -36,17 +36,17 @@ def run(options: SampleOptions, report: Report) -> None:
     wanted = recipes(options, warn)
     probe(options.out)
     sweep(options.out, older_than=60)
-    todo: dict[Path, Recipe] = {}
+    due: dict[Path, Recipe] = {}
     paths: list[Path] = []
     for number, recipe in enumerate(wanted):
         path = options.out / name_of(recipe, number)
         if (drawn := there(path, recipe)) is None:
-            todo.setdefault(path, recipe)
+            due.setdefault(path, recipe)
         paths.append(drawn or path)
-    if kept := len(set(paths)) - len(todo):
+    if kept := len(set(paths)) - len(due):
         report.line(f"{counted(kept, 'picture')} there already, kept")
-    if todo:
-        draw(options, todo, report)
+    if due:
+        draw(options, due, report)
     every = list(dict.fromkeys(paths))
     if len(every) > 1:
         page = contact_sheet(every)
@@ -68,7 +68,7 @@ def there(path: Path, recipe: Recipe) -> Path | None:
     return next((one for one in found if drawn_file.shows(one, recipe)), None)
 
 
-def draw(options: SampleOptions, todo: dict[Path, Recipe], report: Report) -> None:
+def draw(options: SampleOptions, due: dict[Path, Recipe], report: Report) -> None:
     """Draws and writes pictures.
 
     Raises:
@@ -80,14 +80,14 @@ def draw(options: SampleOptions, todo: dict[Path, Recipe], report: Report) -> No
     from renma.engine.model import load_family
     from renma.use.recipe_scene import cast_of, scenes_of
 
-    first = next(iter(todo.values()))
+    first = next(iter(due.values()))
     family = load_family(
         first.model,
         device=options.device,
         precision=first.precision,
         base=Path(first.base) if first.base else None,
     )
-    paths, chosen = list(todo), list(todo.values())
+    paths, chosen = list(due), list(due.values())
     cast, places = cast_of(family, chosen)
     scenes = scenes_of(chosen, places)
     schedule = None
