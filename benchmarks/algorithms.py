@@ -32,7 +32,7 @@ from renma.core.events import Silent, read_events
 from renma.judge.folder import RunRecord
 from renma.judge.grid import shot
 from renma.judge.paint import Cell, open_painter
-from renma.judge.sheet import sheet
+from renma.drawing.sheet import sheet
 from renma.train import task
 
 ROUNDS, CALIBRATION = 2, 10

@@ -261,5 +261,5 @@ def test_the_command_writes_the_page(finished: Path, lines: Any) -> None:
 
 
 def test_reports_need_no_torch() -> None:
-    code = "import sys, renma.judge.report, renma.judge.sheet; sys.exit('torch' in sys.modules)"
+    code = "import sys, renma.judge.report, renma.drawing.sheet; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from renma.core.errors import UserError
+from renma.drawing.prompt_loras import LoraTag, split
 from renma.engine.cast import NONE, Cast, Role
 from renma.engine.compose import (
     Area,
@@ -17,7 +18,6 @@ from renma.engine.compose import (
     pulled,
 )
 from renma.engine.sample import Shot, denoise
-from renma.use.prompt_loras import LoraTag, split
 from testbed.every_algorithm import CONFIGS
 
 FULL = (1.0, 1.0)

@@ -15,12 +15,12 @@ from torch.nn import functional
 from renma.adapters._base import rows
 from renma.config.picture_recipe import UsedRegion
 from renma.core.errors import UserError
+from renma.drawing import regions
 from renma.engine.area_share import inside, shares, windows
 from renma.engine.attach import Host
 from renma.engine.cast import _TOLD, NONE, Cast, Role
 from renma.engine.compose import Area, Scene, Way, Words, denoise_scenes, predictor
 from renma.engine.sample import Shot, denoise
-from renma.use import regions
 from testbed.every_algorithm import CONFIGS
 
 WAYS: tuple[Way, ...] = ("whole", "windows", "layers")

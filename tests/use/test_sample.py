@@ -15,11 +15,11 @@ from PIL.PngImagePlugin import PngInfo
 from renma.cli.app import main
 from renma.config import Run, load_run
 from renma.config.load import dump
+from renma.drawing.picture_source import payload_hash
 from renma.engine.network import Network
 from renma.engine.sample import Shot, draw
 from renma.formats import lora_file
 from renma.formats.weight_hash import known_hash
-from renma.use.picture_source import payload_hash
 from testbed.lora_files import POINT, write
 from testbed.lora_files import lora as lora_layer
 

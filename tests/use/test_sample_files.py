@@ -14,10 +14,10 @@ from PIL import Image
 
 from renma.cli.app import main
 from renma.config.picture_recipe import Recipe
+from renma.drawing.prompt_loras import with_blocks
 from renma.engine.network import Network
 from renma.engine.sample import Shot, draw
 from renma.use import contact_sheet
-from renma.use.prompt_loras import with_blocks
 
 SMALL = ("--width", "64", "--height", "64", "--steps", "1", "--device", "cpu")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from renma.cli.app import main
 from renma.config.picture_recipe import UsedRegion
 from renma.core.errors import UserError
-from renma.use import regions
+from renma.drawing import regions
 
 RED = UsedRegion(colour="red", prompt="a", strength=1.0)
 

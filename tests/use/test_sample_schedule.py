@@ -13,12 +13,12 @@ from PIL import Image
 from renma.cli.app import main
 from renma.config.model import ModelConfig
 from renma.core.events import Silent
+from renma.drawing import drawn_file
+from renma.drawing.picture_source import Source
 from renma.engine.sample import Shot
 from renma.families import _twins
 from renma.judge.folder import RunRecord
 from renma.judge.paint import Cell, open_painter
-from renma.use import drawn_file
-from renma.use.picture_source import Source
 from testbed.runs import train
 
 RUN = """

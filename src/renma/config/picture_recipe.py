@@ -87,6 +87,11 @@ class Recipe(Section):
             row["model"].pop("vae")
         return digest([json.dumps(row, sort_keys=True)])
 
+    def effective(self) -> Recipe:
+        """Returns the recipe without LoRAs of weight 0: it shows the same."""
+        acting = tuple(x for x in self.loras if x.unet or x.text_encoder)
+        return self if acting == self.loras else self.model_copy(update={"loras": acting})
+
     def portable(self) -> Recipe:
         """Returns the recipe with names of files in place of paths: hashes say which are meant."""
         model = {"path": _name(self.model.path), "vae": _name(self.model.vae)}

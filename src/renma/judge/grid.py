@@ -19,12 +19,12 @@ from renma.core import keyed
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_atomic
+from renma.drawing.sheet import join, missing_signs, sheet
 from renma.engine.sample import Shot
 from renma.judge import axes
 from renma.judge.axes import Axis
 from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.paint import Cell, Painter, open_painter
-from renma.judge.sheet import join, missing_signs, sheet
 
 MOST_CHECKPOINTS = 6
 """Rows of the standard grid; of more checkpoints, evenly spaced ones and the last are shown."""

@@ -20,10 +20,10 @@ from renma.core import keyed
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report
 from renma.core.store import write_atomic, write_text
+from renma.drawing.sheet import sheet
 from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.grid import shot
 from renma.judge.paint import Cell, Painter, open_painter
-from renma.judge.sheet import sheet
 from renma.judge.verdict import Judged, Measured, best_of, verdict
 
 WEIGHT = 1.0

@@ -14,9 +14,9 @@ from renma.config.sample_task import SampleOptions
 from renma.core.errors import UserError
 from renma.core.place import is_there
 from renma.core.store import file_hash
+from renma.drawing import drawn_file
+from renma.drawing.picture_source import Shelf, Source
 from renma.formats.weight_hash import known_hash
-from renma.use import drawn_file
-from renma.use.picture_source import Shelf, Source
 
 
 def again(options: SampleOptions, picture: Path) -> Recipe:

@@ -14,7 +14,8 @@ from renma.config.sample_task import SampleOptions
 from renma.core.counted import counted
 from renma.core.events import Report
 from renma.core.store import probe, sweep, write_atomic
-from renma.use import drawn_file
+from renma.drawing import drawn_file
+from renma.drawing.painter import draw
 from renma.use.contact_sheet import MOST, contact_sheet
 from renma.use.recipes import recipes
 
@@ -46,7 +47,8 @@ def run(options: SampleOptions, report: Report) -> None:
     if kept := len(set(paths)) - len(due):
         report.line(f"{counted(kept, 'picture')} there already, kept")
     if due:
-        draw(options, due, report)
+        _told(list(due.values()), report)
+        draw(due, report, device=options.device, batch_size=options.batch_size)
     every = list(dict.fromkeys(paths))
     if len(every) > 1:
         page = contact_sheet(every)
@@ -66,49 +68,6 @@ def there(path: Path, recipe: Recipe) -> Path | None:
     tail = path.name.partition("-")[2]
     found = sorted(path.parent.glob(f"[0-9]*-{tail}"))
     return next((one for one in found if drawn_file.shows(one, recipe)), None)
-
-
-def draw(options: SampleOptions, due: dict[Path, Recipe], report: Report) -> None:
-    """Draws and writes pictures.
-
-    Raises:
-        UserError: a LoRA does not fit the model, a full disk.
-    """
-    # only here: mistakes, and that all is there already, are told without waiting for torch
-    from renma.diffusion.schedule import NoiseSchedule
-    from renma.engine.compose import draw_scenes
-    from renma.engine.model import load_family
-    from renma.use.recipe_scene import cast_of, scenes_of
-
-    first = next(iter(due.values()))
-    family = load_family(
-        first.model,
-        device=options.device,
-        precision=first.precision,
-        base=Path(first.base) if first.base else None,
-    )
-    paths, chosen = list(due), list(due.values())
-    cast, places = cast_of(family, chosen)
-    scenes = scenes_of(chosen, places)
-    schedule = None
-    if first.zero_terminal_snr is not None:
-        own = NoiseSchedule.of(family.scheduler_config, first.zero_terminal_snr)
-        schedule = own.sampler_config()
-    _told(chosen, report)
-    done = 0
-    report.event("sampling", done=0, total=len(paths))
-    for batch in draw_scenes(
-        family,
-        scenes,
-        cast,
-        batch_size=options.batch_size,
-        schedule_config=schedule,
-        warn=lambda text: report.event("warned", text=text),
-    ):
-        for place, picture in batch.items():
-            drawn_file.write(paths[place], picture, chosen[place])
-        done += len(batch)
-        report.event("sampling", done=done, total=len(paths))
 
 
 def _told(chosen: Sequence[Recipe], report: Report) -> None:

@@ -12,10 +12,9 @@ from renma.config.prompts import Prompt, parse, read_file
 from renma.config.sample_task import HiresOptions, SampleOptions
 from renma.core.errors import UserError
 from renma.core.store import file_hash
-from renma.formats.weight_hash import known_hash
-from renma.use import prompt_loras, regions
+from renma.drawing import prompt_loras, regions
+from renma.drawing.picture_source import Shelf, Source, blocks_of, lora_name
 from renma.use.drawn_again import again
-from renma.use.picture_source import Shelf, Source, blocks_of, lora_name
 
 Note = Callable[[str], object]
 
@@ -37,15 +36,12 @@ def recipes(options: SampleOptions, note: Note) -> list[Recipe]:
     loras = tuple(shelf.given(text) for text in options.lora)
     if source.lora is not None and not options.lora:
         loras = (shelf.used(lora_name(source.lora), source.lora),)
+    loras = (*(shelf.used(lora_name(p), p, w, w) for p, w in source.standing), *loras)
     facts = source.facts()
     areas = tuple(regions.parse(text) for text in options.region)
     shared: dict[str, Any] = {
-        "model": source.model,
-        "base": "" if source.base == Path() else str(source.base),
-        "model_hash": known_hash(facts.parts["unet"].file),
-        "vae_hash": known_hash(facts.parts["vae"].file) if source.model.vae else "",
-        "zero_terminal_snr": source.schedule(facts),
-        "precision": options.precision or source.precision,
+        **source.basis(facts),
+        **({"precision": options.precision} if options.precision else {}),
         "loras": loras,
         "lora_in_negative": options.lora_in_negative,
         "hires": hires_of(options),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from renma.judge.sheet import join, missing_signs, on_paper, sheet, wrap
+from renma.drawing.sheet import join, missing_signs, on_paper, sheet, wrap
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ff00ff", "#00ffff", "#ffff00"]
 

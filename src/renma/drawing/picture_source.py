@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from renma.config import load_run
+from renma.config import Run, load_run
 from renma.config.load import set_values, validate
 from renma.config.model import ModelConfig
 from renma.config.picture_recipe import UsedLora
 from renma.config.sample import SampleConfig
 from renma.core.errors import UserError, did_you_mean
 from renma.core.place import is_there
+from renma.drawing.prompt_loras import number
 from renma.formats import safetensors
 from renma.formats.model_facts import ModelFacts, facts
-from renma.use.prompt_loras import number
+from renma.formats.weight_hash import known_hash
 
 Precision = Literal["fp32", "fp16", "bf16"]
 _A_PATH = re.compile(r"[/\\]|\.safetensors$")
@@ -33,6 +34,7 @@ class Source:
         model: the base model.
         base: folder that its relative paths start from.
         lora: the run's own LoRA, if it is a run.
+        standing: LoRAs that the run was trained upon, each with its strength.
         sample: the run's options of previews.
         precision: the run's.
         zero_terminal_snr: the run's; None is as the model's own files say.
@@ -41,6 +43,7 @@ class Source:
     model: ModelConfig
     base: Path = Path()
     lora: Path | None = None
+    standing: tuple[tuple[Path, float], ...] = ()
     sample: SampleConfig = field(default_factory=SampleConfig)
     precision: Precision = "fp32"
     zero_terminal_snr: bool | None = None
@@ -61,18 +64,45 @@ class Source:
             raw = set_values({"model": {"path": text}}, [f"model.{one}" for one in assignments])
             return cls(validate(ModelConfig, raw["model"], "--set", assignments))
         run = load_run(folder / "run.toml", [f"model.{one}" for one in assignments])
-        if run.start.base_weights:
-            raise UserError(
-                "was trained upon start.base_weights, which is not drawn with",
-                where=folder,
-                remedy="Give its model, and every LoRA with --lora.",
-            )
         name = f"{run.output.name}.safetensors"
         lora = _last(folder / "lora", name)
+        return cls.of_run(run, folder, lora)
+
+    @classmethod
+    def of_run(cls, run: Run, folder: Path, lora: Path | None = None) -> Source:
+        """Returns the source of a run that is read already.
+
+        Args:
+            run: its settings.
+            folder: where its run.toml lies.
+            lora: what it trained.
+        """
         precision = run.train.precision
         # what "auto" meant may have been another machine's
         known = "fp32" if precision == "auto" else precision
-        return cls(run.model, folder, lora, run.sample, known, run.objective.zero_terminal_snr)
+        start = run.start
+        strengths = (*start.base_strengths, *[1.0] * len(start.base_weights))
+        standing = tuple(
+            (folder / name, strength)
+            for name, strength in zip(start.base_weights, strengths, strict=False)
+        )
+        terminal = run.objective.zero_terminal_snr
+        return cls(run.model, folder, lora, standing, run.sample, known, terminal)
+
+    def basis(self, facts: ModelFacts) -> dict[str, Any]:
+        """Returns what every recipe drawn with this source has in common.
+
+        Args:
+            facts: of the model.
+        """
+        return {
+            "model": self.model,
+            "base": "" if self.base == Path() else str(self.base),
+            "model_hash": known_hash(facts.parts["unet"].file),
+            "vae_hash": known_hash(facts.parts["vae"].file) if self.model.vae else "",
+            "zero_terminal_snr": self.schedule(facts),
+            "precision": self.precision,
+        }
 
     def schedule(self, facts: ModelFacts) -> bool | None:
         """Returns whether the schedule that was trained ends in pure noise; None: the model's own.

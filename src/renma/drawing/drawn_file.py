@@ -13,8 +13,8 @@ from renma.config.picture_recipe import Recipe, UsedLora
 from renma.core import json_file
 from renma.core.errors import UserError
 from renma.core.store import write_atomic
+from renma.drawing.prompt_loras import with_blocks
 from renma.formats.infotext import PARAMETERS, infotext, web_name
-from renma.use.prompt_loras import with_blocks
 
 CHUNK = "renma"
 """Name of the text chunk that holds the recipe as JSON."""

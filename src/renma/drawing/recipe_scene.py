@@ -15,14 +15,14 @@ import torch
 from renma.config.block_weights import block_factors
 from renma.config.picture_recipe import Recipe, UsedLora
 from renma.core.errors import UserError
+from renma.drawing import regions
+from renma.drawing.prompt_loras import LoraTag, SubPrompt, split
 from renma.engine.cast import Cast, Power, Role
 from renma.engine.compose import Area, Scene, Words
 from renma.engine.enlarge import Hires
 from renma.engine.network import Network
 from renma.engine.sample import Shot
 from renma.families._base import Family
-from renma.use import regions
-from renma.use.prompt_loras import LoraTag, SubPrompt, split
 
 Key = tuple[str, str]
 """Hash of a LoRA, and how its blocks are weighed."""
