@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from renma.caption import tag
-from renma.caption.taggers import _session
 from renma.config.caption.tag import TagOptions
 from renma.core.errors import Interrupted, UserError
+from renma.engine.taggers import _session
 from renma.judge.attributes import AttributeReader, as_tensor, tag_table
 
 SAMPLES = Path(str(files("renma") / "assets" / "samples"))

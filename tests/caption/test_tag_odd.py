@@ -15,12 +15,12 @@ import pytest
 from renma.caption import describe, looking, tag
 from renma.caption.choose import Opinion, choose
 from renma.caption.looking import Spreading
-from renma.caption.taggers import _session, wd14
-from renma.caption.taggers._base import Tag, find
 from renma.config.caption.describe import DescribeOptions
 from renma.config.caption.tag import TagOptions
 from renma.core.errors import INTERRUPTED, Interrupted
 from renma.engine.executors import cores
+from renma.engine.taggers import _session, wd14
+from renma.engine.taggers._base import Tag, find
 
 ASSETS = Path(str(files("renma") / "assets"))
 

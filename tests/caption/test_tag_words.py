@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from renma.caption.choose import Opinion, choose, words
 from renma.caption.deliver import met
-from renma.caption.taggers._base import Tag
 from renma.config.caption.tag import TagOptions
+from renma.engine.taggers._base import Tag
 
 LIST = (
     Tag("sensitive", "rating"), Tag("general", "rating"), Tag("long_hair"), Tag("^_^"),

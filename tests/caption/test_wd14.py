@@ -17,10 +17,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from renma.caption.taggers._base import Tag, find
-from renma.caption.taggers._session import Session, Settings
 from renma.core.errors import UserError
 from renma.data.pictures import read_rgb
+from renma.engine.taggers._base import Tag, find
+from renma.engine.taggers._session import Session, Settings
 
 CSV = "tag_id,name,category,count\n"
 SIZES = [(640, 480), (448, 448), (300, 511), (31, 90), (1000, 3)]

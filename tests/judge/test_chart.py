@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from renma.judge.chart import chart, number, smoothed, thinned, ticks
+from renma.judge.chart import Curve, chart, number, smoothed, thinned, ticks
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -33,7 +33,7 @@ def points(path: str) -> list[tuple[float, float]]:
 
 
 def test_points_lie_between_their_ticks() -> None:
-    one = chart("t", [("a", "main", [(0, 0.0), (50, 1.0), (100, 2.0)])], from_zero=True)
+    one = chart("t", [Curve("a", "main", [(0, 0.0), (50, 1.0), (100, 2.0)])], from_zero=True)
     assert one is not None
     drawn = points(one.lines[0].path)
     assert drawn[0] == pytest.approx((one.left, one.bottom), abs=0.1)
@@ -48,7 +48,7 @@ def test_points_lie_between_their_ticks() -> None:
 def test_a_spike_is_cut_at_the_edge_and_nan_left_out() -> None:
     rows = [(float(i), 1.0 + i % 2) for i in range(400)]
     rows[100], rows[200] = (100.0, 1e9), (200.0, math.nan)
-    one = chart("t", [("a", "main", rows)], from_zero=True)
+    one = chart("t", [Curve("a", "main", rows)], from_zero=True)
     assert one is not None
     drawn = points(one.lines[0].path)
     assert len(drawn) == 399
@@ -58,10 +58,52 @@ def test_a_spike_is_cut_at_the_edge_and_nan_left_out() -> None:
     assert drawn[1][1] < (one.top + one.bottom) / 2
 
 
+def test_uncertainty_goes_up_and_down_from_its_point() -> None:
+    rows = [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]
+    one = chart("t", [Curve("a", "main", rows, dots=True, errors=(0.5, 0.0, 0.25))], from_zero=True)
+    assert one is not None
+    # 3.25 is within the axis, whose next round number is 4
+    unit = (one.bottom - one.top) / 4
+    (line,) = one.lines
+    for (across, upper, lower), (x, y), error in zip(
+        line.bars, line.dots, (0.5, 0, 0.25), strict=True
+    ):
+        assert across == x
+        assert lower == pytest.approx(y + error * unit)
+        assert upper == pytest.approx(y - error * unit)
+    some = chart("t", [Curve("a", "main", rows, errors=(0.5,))], from_zero=True)
+    assert some is not None
+    assert some.lines[0].bars == ()
+
+
+def test_levels_stretch_the_axis_and_a_mark_lies_at_its_step() -> None:
+    rows = [(10.0, 0.4), (20.0, 0.6)]
+    curve = Curve("a", "main", rows)
+    one = chart(
+        "t",
+        [curve],
+        from_zero=False,
+        levels=[("low", 0.0), ("high", 1.0), ("x", math.nan)],
+        marked=15,
+    )
+    assert one is not None
+    assert [(level.label, level.at) for level in one.levels] == [
+        ("low", one.bottom),
+        ("high", one.top),
+    ]
+    assert one.marked == pytest.approx((one.left + one.right) / 2)
+    assert one.about == (
+        "a: 0.4 at step 10, 0.6 at step 20, lowest 0.4 at step 10, highest 0.6 at step 20. low: 0. high: 1."
+    )
+    beyond = chart("t", [curve], from_zero=False, marked=99)
+    assert beyond is not None
+    assert beyond.marked is None
+
+
 def test_too_little_to_draw() -> None:
-    assert chart("t", [("a", "main", [(1, 1.0)])], from_zero=False) is None
+    assert chart("t", [Curve("a", "main", [(1, 1.0)])], from_zero=False) is None
     assert chart("t", [], from_zero=False) is None
-    assert chart("t", [("a", "main", [(1, 2.0), (2, 2.0)])], from_zero=False) is not None
+    assert chart("t", [Curve("a", "main", [(1, 2.0), (2, 2.0)])], from_zero=False) is not None
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=50))

@@ -1,61 +1,48 @@
-"""The report: one file, nothing outside, nothing executed, everything in it."""
+"""G4: the report - one file, nothing outside, nothing executed, everything in it."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
 
-from renma.config import Run, load_run
 from renma.config.run_tasks import ReportOptions
-from renma.config.schedule import CosineWithRestarts
 from renma.core.errors import UserError
-from renma.judge import report
+from renma.judge import (
+    contact,
+    report,
+    report_curves,
+    report_heroes,
+    report_previews,
+    report_sheets,
+)
 from renma.judge.folder import RunRecord
-from renma.judge.settings import differences
+from renma.judge.inline import inline
+from testbed import judged_run
+from testbed.html_page import Page
 
 HOSTILE = '</td><script>alert(1)</script><img src=x onerror="alert(2)">'
-VOID = {"meta", "img", "br", "input", "line", "polyline", "link"}
-
-
-class Page(HTMLParser):
-    """Collects tags, attributes and text; fails on tags that do not close."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+ONLY_HERE = (
+    "girl", "trigger aa12", "20 steps", "aa12, smile", "step 10", "aa12, one", "one.png",
+    "bucket 64×64", "1 min 15 s", "512 MiB", "optimizer.learning_rate", "0.001", "0.0001",
+    "schedule.name", "cosine", "[sample]", "lora/girl-step00000010.safetensors", "ss_steps",
+    "torch", "Python", "renma prepare lint pictures --json > lint.json", "a page", "a caption",
+    "Where the LoRA acts", "smile comes by itself", "82 %", "frown", "0.42", "0.20",
+)  # fmt: skip
 
 
 def make(folder: Path) -> Page:
@@ -67,50 +54,75 @@ def add_events(folder: Path, *events: dict[str, Any]) -> None:
         log.writelines(json.dumps(event) + "\n" for event in events)
 
 
-def add_score(folder: Path, **changes: Any) -> None:
-    row = {"label": "step 10", "path": "lora/a", "likeness": 0.9, "leakage": 0.1, "merit": 0.85}
-    result = {
-        "likeness": 0.923, "leakage": 0.11, "base_likeness": 0.3, "base_leakage": 0.08,
-        "best": "lora/a", "checkpoints": [row], "verdict": ["Splendid."],
-        "attributes": {"hair": {"label": "pink", "likeness": 1.0, "leakage": None,
-                                "base_likeness": 0.0, "base_leakage": 0.0}},
-    } | changes  # fmt: skip
-    (folder / "score.json").write_text(json.dumps(result))
+def add_tags(folder: Path, **changes: Any) -> None:
+    row = {
+        "trigger": "aa12",
+        "absorbed": [{"tag": "smile", "share": 0.82, "alone": 0.7, "base": 0.12}],
+        "drifted": [{"tag": "frown", "distance": 0.42, "base_noise": 0.2}],
+        "sentences": ["smile comes by itself"],
+    } | changes
+    (folder / "tags.json").write_text(json.dumps(row), encoding="utf-8")
+
+
+def add_sheets(folder: Path) -> None:
+    Image.new("RGB", (900, 500), "red").save(folder / "blocks.png")
+    Image.new("RGB", (900, 500), "red").save(folder / "grid-seeds.png")
+    about = PngInfo()
+    about.add_itxt("renma", json.dumps({"prompts": [{"kind": "a page", "text": "a caption"}]}))
+    Image.new("RGB", (900, 500), "red").save(folder / "grid.png", pnginfo=about)
 
 
 def test_everything_is_in_the_page(finished: Path) -> None:
-    add_score(finished)
-    Image.new("RGB", (900, 500), "red").save(finished / "grid.png")
+    add_sheets(finished)
+    add_tags(finished)
     page = make(finished)
     file = finished / "lora/girl.safetensors"
-    for text in (
-        "girl", "trigger aa12", "20 steps", "92 %", "11 %", "base model 8 %", "Splendid.", "best",
-        "aa12, smile", "step 10", "aa12, one", "one.png", "bucket 64×64", "1 min 15 s", "512 MiB",
-        "optimizer.learning_rate", "0.001", "0.0001", "schedule.name", "cosine",
-        "[sample]", hashlib.sha256(file.read_bytes()).hexdigest(), f"{file.stat().st_size} bytes",
-        "lora/girl-step00000010.safetensors", "ss_steps", "torch", "Python",
-    ):  # fmt: skip
+    sizes = hashlib.sha256(file.read_bytes()).hexdigest(), f"{file.stat().st_size} bytes"
+    for text in (*ONLY_HERE, *sizes):
         assert text in page.text, text
-    assert sum(tag == "svg" for tag, _ in page.tags) == 2
-    # hero, 2 previews, 2 training pictures, grid
-    assert sum(tag == "img" for tag, _ in page.tags) == 6
+    # loss, learning rate
+    assert page.count("svg") == 2
+    # newest preview, 2 previews, 2 training pictures, 2 grids, blocks
+    assert page.count("img") == 8
+
+
+def test_contents_lead_to_every_section(finished: Path) -> None:
+    add_sheets(finished)
+    add_tags(finished)
+    judged_run.write(finished)
+    page = make(finished)
+    anchors = {str(one["id"]) for one in page.all("section")}
+    links = [str(one["href"]) for one in page.all("a")]
+    assert sorted(links) == sorted(f"#{anchor}" for anchor in anchors)
+    assert len(links) == 9
+    for name in ("score.json", "tags.json", "grid.png", "grid-seeds.png", "blocks.png"):
+        (finished / name).unlink()
+    page = make(finished)
+    assert {f"#{one['id']}" for one in page.all("section")} == {
+        one["href"] for one in page.all("a")
+    }
+    assert "#tags" not in {one["href"] for one in page.all("a")}
 
 
 def test_nothing_outside_and_nothing_to_execute(finished: Path) -> None:
-    add_score(finished)
+    judged_run.write(finished)
+    add_sheets(finished)
     page = make(finished)
     assert "script" not in {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
-        assert tag not in {"link", "iframe", "object", "embed", "form", "base", "a"}
+        assert tag not in {"link", "iframe", "object", "embed", "form", "base"}
         for name, value in attributes.items():
             assert not name.startswith("on")
-            if name in {"src", "href", "srcset", "action"}:
+            if name in {"src", "srcset", "action"}:
                 assert (value or "").startswith("data:image/webp;base64,")
-    policy = next(a for t, a in page.tags if t == "meta" and a.get("http-equiv"))
+            if name == "href":
+                assert (value or "").startswith("#")
+    policy = next(a for a in page.all("meta") if a.get("http-equiv"))
     assert "default-src 'none'" in str(policy["content"])
     text = (finished / "report.html").read_text(encoding="utf-8")
     assert not re.findall(r"url\(|@import|https?://", text)
-    assert "prefers-color-scheme" in text
+    for medium in ("prefers-color-scheme", "@media print"):
+        assert medium in text
 
 
 def test_hostile_text_stays_text(finished: Path) -> None:
@@ -122,24 +134,23 @@ def test_hostile_text_stays_text(finished: Path) -> None:
     save_file(numbers, finished / "lora/girl.safetensors", {HOSTILE: HOSTILE})
     row = {"kind": "sample", "step": 20, "path": "samples/20.png", "prompt": HOSTILE, "index": 1}
     add_events(finished, row, {"kind": "warned", "text": HOSTILE})
-    add_score(
-        finished,
-        verdict=[HOSTILE],
-        attributes={
-            HOSTILE: {
-                "label": HOSTILE,
-                "likeness": "<b>",
-                "leakage": 0,
-                "base_likeness": 0,
-                "base_leakage": 0,
-            }
-        },
-    )
+    label = {"label": HOSTILE, "likeness": "<b>", "leakage": 0}
+    measures = {"likeness": {"title": HOSTILE, "better": HOSTILE, "help": HOSTILE}}
+    judged_run.write(
+        finished, verdict=[HOSTILE, f"`{HOSTILE}`"], advice=[HOSTILE], state=HOSTILE,
+        attributes={HOSTILE: label}, measures=measures, encoder=HOSTILE,
+    )  # fmt: skip
+    tag = {"tag": HOSTILE, "share": HOSTILE}
+    add_tags(finished, trigger=HOSTILE, absorbed=[tag], drifted=[tag], sentences=[HOSTILE])
+    finding = {"code": HOSTILE, "picture": HOSTILE, "text": HOSTILE, "remedy": HOSTILE}
+    answer = {"folder": HOSTILE, "pictures": 1, "findings": [finding]}
+    (finished / "lint.json").write_text(json.dumps(answer))
     page = make(finished)
     assert "script" not in {tag for tag, _ in page.tags}
     assert not any("onerror" in attributes for _, attributes in page.tags)
-    # title, heading, metadata name and value, caption, prompt, warning, verdict, label, settings
-    assert page.text.count(HOSTILE) >= 9
+    # title, heading, metadata twice, caption, prompt, warning, settings twice, verdict twice,
+    # advice, state, attribute twice, measure thrice, encoder, tags four times, lint thrice
+    assert page.text.count(HOSTILE) >= 24
     raw = (finished / "report.html").read_text(encoding="utf-8")
     assert HOSTILE not in raw
     assert html.escape(HOSTILE, quote=False).split('"')[0] in raw
@@ -154,7 +165,7 @@ def test_a_bare_folder_still_gives_a_report(finished: Path) -> None:
     assert "Not judged yet" in page.text
     assert "No LoRA file" in page.text
     assert "The pictures cannot be shown" in page.text
-    assert not [tag for tag, _ in page.tags if tag in {"svg", "img"}]
+    assert not page.count("svg") + page.count("img")
 
 
 def test_no_report_is_written_where_nothing_was_trained(finished: Path) -> None:
@@ -176,82 +187,140 @@ def test_the_report_of_a_project_lies_in_its_run(finished: Path, lines: Any) -> 
     assert not (project / "report.html").exists()
 
 
-def test_unscored_runs_say_so_and_show_no_numbers(finished: Path) -> None:
-    nothing = dict.fromkeys(("likeness", "leakage", "base_likeness", "base_leakage", "best"))
-    add_score(finished, **nothing, checkpoints=[], attributes={}, verdict=["Not scored: because."])
-    page = make(finished)
-    assert "Not scored: because." in page.text
-    assert " %" not in page.text.split("Previews by step")[0]
-
-
-def test_a_broken_score_is_said(finished: Path) -> None:
-    (finished / "score.json").write_text("{")
-    with pytest.raises(UserError, match="renma judge"):
-        make(finished)
-
-
 def test_broken_and_foreign_pictures_are_not_shown(finished: Path) -> None:
     (finished / "samples/20.png").write_bytes(b"no picture")
+    (finished / "grid.png").write_bytes(b"no picture")
     Image.new("RGB", (8, 8)).save(finished.parent / "private.png")
     row = {"kind": "sample", "step": 20, "path": "../private.png", "prompt": "p", "index": 5}
     add_events(finished, row)
     before = len(RunRecord.open(finished).all("sample"))
     assert before == 3
     page = make(finished)
-    assert "is not a picture that can be read" in page.text
+    assert page.text.count("is not a picture that can be read") == 3
     # 1 preview, 2 training pictures
-    assert sum(tag == "img" for tag, _ in page.tags) == 3
+    assert page.count("img") == 3
 
 
 def test_previews_are_thinned_to_first_and_last(finished: Path) -> None:
-    row = {"kind": "sample", "path": "samples/20.png", "prompt": "p", "index": 0}
-    add_events(finished, *({**row, "step": step} for step in range(100, 200)))
-    steps, (only,) = report._previews(RunRecord.open(finished))
-    assert (len(steps), steps[0], steps[-1]) == (report.MOST_STEPS, 10, 199)
-    assert len(only.pictures) == len(steps)
+    row = {"kind": "sample", "path": "samples/20.png", "prompt": "p", "weight": 0.5}
+    rows = [
+        {**row, "index": index, "step": step} for step in range(100, 200) for index in range(12)
+    ]
+    add_events(finished, *rows)
+    found = report_previews.previews(RunRecord.open(finished))
+    assert len(found.steps) == report_previews.MOST_STEPS
+    assert (found.steps[0], found.steps[-1], found.all_steps) == (10, 199, 102)
+    assert (len(found.rows), found.all_prompts) == (report_previews.MOST_PROMPTS, 12)
+    assert all(len(one.pictures) == len(found.steps) for one in found.rows)
+    assert found.rows[1].prompt == "p (weight 0.5)"
+    assert "10 of 12 prompts at 8 of 102 steps." in make(finished).text
+
+
+def test_curves_show_what_was_measured(finished: Path) -> None:
+    norms = {"shortened": 1, "mean": 0.5, "largest": 0.9}
+    add_events(
+        finished,
+        *({"kind": "step", "step": n, "loss": 0.1, "grad_norm": 0.2, "max_norm": norms} for n in (21, 22)),
+        *({"kind": "validated", "step": step, "loss": 1 / step} for step in (5, 10, 20)),
+    )  # fmt: skip
+    found = {one.title: one for one in report_curves.charts(RunRecord.open(finished))}
+    assert [one.name for one in found["Loss"].lines] == ["each step", "smoothed", "held out"]
+    assert len(found["Loss"].lines[2].dots) == 3
+    assert "held out: 0.2 at step 5, 0.05 at step 20" in found["Loss"].about
+    rest = [title for title in found if title != "Loss"]
+    assert rest == [
+        "Learning rate",
+        "Gradient norm",
+        "Norms of the layers, before they were shortened",
+    ]
 
 
 def test_a_resumed_run_counts_each_step_once(finished: Path) -> None:
     add_events(finished, {"kind": "step", "step": 20, "loss": None, "lr": {"unet": 1e-3}})
-    loss, rates = report._charts(RunRecord.open(finished))
+    loss, rates = report_curves.charts(RunRecord.open(finished))
     assert loss.lines[0].path.count(",") == 19
     assert rates.lines[0].path.count(",") == 20
 
 
-def test_the_home_folder_is_not_told(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_folders_are_not_told(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(finished.parent))
     monkeypatch.setenv("USERPROFILE", str(finished.parent))
     text = (finished / "run.toml").read_text()
     (finished / "run.toml").write_text(text.replace('"pictures"', f"'{finished / 'gone'}'"))
-    add_events(finished, {"kind": "warned", "text": f"look at {finished}/x"})
+    add_events(
+        finished,
+        {"kind": "warned", "text": f"look at {finished}/x"},
+        {"kind": "warned", "text": r"see C:\Users\Ann\loras and /home/bob/a, /Users/cy/b, /root/c"},
+    )
     numbers = {"x": np.zeros(1, np.float32)}
-    save_file(numbers, finished / "lora/girl.safetensors", {"ss_folder": f"{finished}/y"})
+    rows = {"ss_folder": f"{finished}/y", "ss_json": json.dumps(r"D:\Users\Dan\z")}
+    save_file(numbers, finished / "lora/girl.safetensors", rows)
+    add_tags(finished, sentences=[f"`{finished}`"])
     page = make(finished)
-    assert str(finished.parent) not in page.text
+    raw = (finished / "report.html").read_text(encoding="utf-8")
+    assert str(finished.parent) not in raw
+    for name in ("Ann", "bob", "/Users/cy", "Dan", "/root"):
+        assert name not in page.text, name
     assert "look at ~/run/x" in page.text
+    assert r"see ~\loras and ~/a, ~/b, ~/c" in page.text
     assert "~/run/gone" in page.text.replace("\\", "/")
 
 
-def test_settings_that_differ(tmp_path: Path) -> None:
-    assert differences(Run()) == []
-    (tmp_path / "run.toml").write_text(
-        "[optimizer]\nname = 'prodigy'\n[schedule]\nname = 'cosine_with_restarts'\nnum_cycles = 3\n"
-        "[data]\nkeep_tokens = 2\n"
-        "[[data.datasets]]\nkeep_tokens = 2\nbatch_size = 2\n[[data.datasets.subsets]]\nimage_dir = 'a'\nkeep_tokens = 3\n"
-    )
-    run = load_run(tmp_path / "run.toml")
-    assert isinstance(run.schedule, CosineWithRestarts)
-    found = {d.key: (d.value, d.default) for d in differences(run)}
-    assert found == {
-        "data.keep_tokens": ("2", "0"),
-        "data.datasets[0].batch_size": ("2", "1"),
-        "data.datasets[0].subsets[0].keep_tokens": ("3", "0"),
-        "data.datasets[0].subsets[0].image_dir": ("a", "none"),
-        "optimizer.name": ("prodigy", "adamw"),
-        "schedule.name": ("cosine_with_restarts", "constant"),
-        "schedule.num_cycles": ("3", ""),
-    }
-    assert all(d.help for d in differences(run))
+def noise(seed: int, side: int) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def test_bounds_of_pictures_add_up() -> None:
+    """Base64 writes three bytes as four; 600 kB are left for the text."""
+    sheets = (report_sheets.MOST + 2) * report_sheets._BYTES
+    drawn = report_previews.MOST_STEPS * report_previews.MOST_PROMPTS * report_previews._BYTES
+    heroes = 2 * (report_heroes.WITH + report_heroes.WITHOUT) * report_heroes._BYTES
+    newest = report.HERO * report_previews._BYTES
+    data = 2 * contact.MOST * contact.BYTES
+    pictures = sheets + drawn + data + max(heroes, newest)
+    assert pictures * 4 / 3 < report.LARGEST - 600_000
+
+
+@pytest.mark.parametrize("most", [60_000, 10_000, 3_000])
+def test_pictures_keep_within_their_bytes(most: int) -> None:
+    picture = inline(noise(3, 300), 256, most)
+    data = base64.b64decode(picture.uri.partition(",")[2])
+    assert 0.4 * most < len(data) <= most
+    with Image.open(io.BytesIO(data)) as shown:
+        assert shown.size == (picture.width, picture.height)
+
+
+def test_the_worst_pictures_keep_the_page_small(finished: Path) -> None:
+    """Noise cannot be compressed: nearly every bound in bytes is used up."""
+    picture = noise(1, 520)
+    for name in ("score.png", "blocks.png", *(f"grid-{n}.png" for n in range(8))):
+        picture.save(finished / name)
+    small = noise(2, 256)
+    folder = next((finished / "pictures").iterdir())
+    for number in range(37):
+        small.save(folder / f"{number:02}.png")
+        (folder / f"{number:02}.txt").write_text("word " * 2000)
+    small.save(finished / "samples/20.png")
+    row = {"kind": "sample", "path": "samples/20.png", "prompt": "p " * 300}
+    add_events(finished, *({**row, "index": i % 12, "step": i // 12} for i in range(120)))
+    add_events(finished, *({"kind": "warned", "text": f"{n} " * 500} for n in range(200)))
+    judged_run.write(finished)
+    page = make(finished)
+    size = (finished / "report.html").stat().st_size
+    assert 2_000_000 < size < report.LARGEST
+    assert "Not shown: grid-6.png, grid-7.png" in page.text
+    assert "and 140 more in events.jsonl" in page.text
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("{", "is not JSON"), ("[]", "all of it"), ('{"absorbed": [{}]}', "absorbed.0.tag")],
+)
+def test_a_broken_audit_of_tags_is_said(finished: Path, text: str, what: str) -> None:
+    (finished / "tags.json").write_text(text)
+    with pytest.raises(UserError, match=what):
+        make(finished)
 
 
 def test_the_command_writes_the_page(finished: Path, lines: Any) -> None:

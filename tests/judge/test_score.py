@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from renma.config.run_tasks import JudgeOptions
+from renma.config.judge_task import JudgeOptions
 from renma.core.errors import UserError
 from renma.judge import score
 from renma.judge.folder import Checkpoint, RunRecord

@@ -79,6 +79,10 @@ def test_each_mistake_is_one_line_with_its_place(tmp_path: Path, name: str, text
         ("0,60,10,41", "reaches to 10x101"),
         ("50%,0,51%,10", "reaches to 202x10"),
         ("5,5,0,10", "holds no pixel"),
+        ("0.1,0.1,50,40", "'0.1, 0.1, 50, 40' mixes shares up to 1 with others"),
+        ("0,0,1,40", "mixes shares"),
+        ("10,20,0.5,0.5", r"mixes shares .* Write pixels 10, 20, 300, 200, or shares 0.1"),
+        ("10%,0.2,50%,0.5", "mixes shares"),
         ("0.1,0.1,0.001,0.5", "holds no pixel"),
     ],
 )

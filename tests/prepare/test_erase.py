@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from renma.cli import main
 from renma.config.prepare.erase import EraseOptions
 from renma.core.errors import UserError
 from renma.core.events import Silent
@@ -55,6 +56,31 @@ def folder(tmp_path: Path) -> Path:
     for index, name in enumerate(("a.png", "deep/b.png", "c.png")):
         Image.fromarray(scene(seed=index)).save(tmp_path / "in" / name)
     return tmp_path / "in"
+
+
+@pytest.mark.parametrize("box", ["0.5,0.5,100,40", "10,10,1,40", "0,0,0.25,300", "5%,0.1,9,9"])
+def test_shares_and_pixels_are_not_mixed(folder: Path, box: str, capfd) -> None:
+    """B7: half a pixel or half the picture: nobody can tell, so it is asked."""
+    words = ["prepare", "erase", str(folder), "--box", box, "-o", str(folder.parent / "out")]
+    assert main(words) == 2
+    said = capfd.readouterr().err
+    assert "mixes shares up to 1 with others; write 10,20,100,40 or 75%,92%,25%,8%" in said
+    assert not (folder.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("box", "wanted"),
+    [
+        ("0,1,30,20", (0, 1, 30, 21)),
+        ("1.5,2,30.5,20", (2, 2, 32, 22)),
+        ("0,0,1,1", (0, 0, 300, 200)),
+        ("10%,20,50%,30", (30, 20, 180, 50)),
+    ],
+)
+def test_what_cannot_be_misread_is_taken(box: str, wanted: tuple[int, ...]) -> None:
+    """B7: zeros are both, and a per cent sign says which is which."""
+    (place,) = options(Path(), box=(box,)).places
+    assert place.box((300, 200)) == wanted
 
 
 def test_painted_masks_erase_and_the_rest_stays(folder: Path, tmp_path: Path) -> None:

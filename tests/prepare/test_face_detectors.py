@@ -22,6 +22,7 @@ SPRITES = Path(os.environ.get("RENMA_SPRITES", "/usr/share/games/renpy/the_quest
 FACE = {"blue": (155, 118), "green": (191, 122)}
 """The middle of Sylvie's face in her pictures, by eye."""
 ASTRONAUT = (224, 125)
+CAMERAMAN = (225, 145)
 
 
 def hit(found: list[Face], x: float, y: float) -> bool:
@@ -84,6 +85,58 @@ def test_photographed_faces_are_found(detector: str) -> None:
     # the cascades take half a second a picture
     chosen = astronauts()[::2] if detector == "haar" else astronauts()
     assert [hit(detect(picture), *face) for picture, face in chosen] == [True] * len(chosen)
+
+
+def cameramen() -> list[tuple[np.ndarray, tuple[float, float]]]:
+    """Returns a photograph of a man from the side whole, mirrored, cut, small and large."""
+    picture = np.stack([pytest.importorskip("skimage.data").camera()] * 3, axis=-1)
+    x, y = CAMERAMAN
+    found = [(picture, (x, y)), (picture[:, ::-1], (512 - x, y))]
+    for left, top, right, bottom in ((60, 20, 360, 300), (0, 0, 400, 400), (140, 40, 320, 240)):
+        found.append((picture[top:bottom, left:right], (x - left, y - top)))
+    for side in (256, 640):
+        scaled = np.asarray(Image.fromarray(picture).resize((side, side)))
+        found.append((scaled, (x * side / 512, y * side / 512)))
+    return found
+
+
+def test_a_face_from_the_side_is_found() -> None:
+    """B3: the cascade for faces from the side sees it alone, in dozens of windows."""
+    detect = faces.opened("haar")
+    assert [hit(detect(picture), *face) for picture, face in cameramen()] == [True] * 7
+
+
+def test_auto_finds_the_faces_of_all_photographs_with_people() -> None:
+    """B3: the two photographs of scikit-image that show a person."""
+    detect, data = faces.opened("auto"), pytest.importorskip("skimage.data")
+    assert hit(detect(data.astronaut()), *ASTRONAUT)
+    assert hit(detect(np.stack([data.camera()] * 3, axis=-1)), *CAMERAMAN)
+
+
+def test_cut_outs_of_pictures_without_faces_give_none() -> None:
+    """B3: what looks like a face from the side to few windows is none."""
+    data = pytest.importorskip("skimage.data")
+    rng, detect = np.random.default_rng(5), faces.opened("haar")
+    for name in ("chelsea", "coffee", "motorcycle_left", "rocket", "logo", "gravel"):
+        path = next(Path(data.__file__).parent.glob(f"{name}.*"))
+        picture = Image.fromarray(read_rgb(path))
+        for _ in range(3):
+            left, top = rng.uniform(0, 0.4, 2) * picture.size
+            right, bottom = rng.uniform(0.6, 1, 2) * picture.size
+            piece = picture.crop((round(left), round(top), round(right), round(bottom)))
+            piece.thumbnail((360, 360))
+            turned = piece.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
+            assert detect(np.asarray(turned)) == []
+
+
+def test_a_face_from_the_side_counts_by_its_windows() -> None:
+    box = (0.0, 0.0, 10.0, 10.0)
+    scores = [haar.agreed({}, [(box, windows)])[0].score for windows in (1, 8, 15, 16, 60)]
+    assert scores == sorted(scores)
+    assert [score >= haar.SCORE for score in scores] == [False, False, False, True, True]
+    # where it is seen from the front too, that says more
+    front = {"frontalface_default": [box], "frontalface_alt": [box], "frontalface_alt2": [box]}
+    assert haar.agreed(front, [(box, 60)])[0].score == 1.0
 
 
 def test_pictures_without_faces_give_none() -> None:

@@ -147,6 +147,12 @@ CASES = {
     "never-measured": (nothing, ["data.validation_split=0.3", "train.validate_every_steps=61"]),
     "mostly-held-out": (nothing, ["data.validation_split=0.6"]),
     "nothing-held-out": (nothing, ["train.validate_every_steps=5"]),
+    "stop-idle": (nothing, ["stop.patience=2"]),
+    "never-judged": (nothing, ["stop.every_checkpoints=1", "train.save_every_steps=0"]),
+    "never-stops": (nothing, ["stop.every_checkpoints=1", "train.save_every_steps=20", "judge.trigger_prompts=['aa12']"]),
+    "nothing-to-judge-by": (nothing, ["stop.every_checkpoints=1"]),
+    "dear-judging": (nothing, ["stop.every_checkpoints=1", "judge.trigger_prompts=['aa12']"]),
+    "best-not-kept": (nothing, ["stop.every_checkpoints=1", "stop.keep_best=false", "train.keep_checkpoints=2"]),
 }  # fmt: skip
 REFUSED = {
     "objective-impossible": ["objective.zero_terminal_snr=true"],
@@ -236,6 +242,21 @@ WITH_EFFECT = {
         (nothing, ["output.metadata=full", "output.author=me"]),
         (nothing, ["output.metadata=minimal", "output.title=A cat"]),
         (nothing, ["output.metadata=none", "output.author=''", "output.trigger=aa12"]),
+    ],
+    "stop-idle": [
+        (nothing, ["stop.patience=3", "stop.min_delta=0.0"]),
+        (nothing, ["stop.patience=2", "stop.every_checkpoints=1"]),
+    ],
+    "never-judged": [
+        (nothing, ["stop.every_checkpoints=9"]),
+        (nothing, ["stop.every_checkpoints=1", "stop.from_step=50"]),
+    ],
+    "never-stops": [
+        (nothing, ["stop.every_checkpoints=1", "train.save_every_steps=15", "stop.patience=2"]),
+        (nothing, ["stop.every_checkpoints=0", "train.save_every_steps=20"]),
+    ],
+    "dear-judging": [
+        (nothing, ["stop.every_checkpoints=14", "judge.pictures=1", "sample.steps=1", "judge.class_prompts=['a']"]),
     ],
     "previews-idle": [
         (nothing, ["sample.steps=20", "sample.sampler=ddim", "sample.weights=[1.0]"]),

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from renma.cli import main
 from renma.config.file_tasks import ShowOptions, VerifyOptions
+from renma.engine.low_rank import Factors
 from renma.formats import lora_file
 from renma.use import loha_fit, show, verify
-from renma.use.low_rank import Factors
 
 KEY = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 PATH = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"

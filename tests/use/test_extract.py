@@ -16,9 +16,10 @@ from torch import Tensor
 
 from renma import assets
 from renma.cli import main
+from renma.engine import low_rank
+from renma.engine.low_rank import Factors
 from renma.formats import lora_file, module_names
-from renma.use import loha_fit, low_rank
-from renma.use.low_rank import Factors
+from renma.use import loha_fit
 
 UNET = Path("unet/diffusion_pytorch_model.safetensors")
 TEXT = Path("text_encoder/model.safetensors")

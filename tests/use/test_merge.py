@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from renma.cli import main
+from renma.engine import low_rank
+from renma.engine.low_rank import Factors
 from renma.formats import lora_file
-from renma.use import low_rank
-from renma.use.low_rank import Factors
 from renma.use.merge import parse
 from testbed.lora_files import (
     CONV,

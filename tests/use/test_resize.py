@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from renma.cli import main
+from renma.engine import low_rank
+from renma.engine.low_rank import Factors
 from renma.formats import lora_file
-from renma.use import low_rank
-from renma.use.low_rank import Factors
 
 LINEAR = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 POINT = "lora_unet_mid_block_attentions_0_proj_in"

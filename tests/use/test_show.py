@@ -120,6 +120,21 @@ def test_shown_as_text_json_and_page(tmp_path: Path):
     assert "ss_seed" in page
 
 
+def test_the_page_is_written_over_nothing_but_a_page(tmp_path: Path):
+    """G3, F19: --html with the name of something else leaves that as it is."""
+    path = write(tmp_path / "a.safetensors", rows())
+    page = tmp_path / "x.html"
+    for _ in range(2):
+        show.run(ShowOptions(file=path, html=page), Lines())
+    page.write_text("<p>mine")
+    before = path.read_bytes()
+    for target, said in ((page, "was not written by --html"), (path, r"must end in \.html")):
+        with pytest.raises(UserError, match=said):
+            show.run(ShowOptions(file=path, html=target), Lines())
+    assert page.read_text() == "<p>mine"
+    assert path.read_bytes() == before
+
+
 HOSTILE = {
     "a": "<script>alert(1)</script><img src=x onerror=alert(1)>",
     "b": "\x1b[2J\x07 clears the screen",

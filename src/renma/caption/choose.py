@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from renma.caption import tags as edits
-from renma.caption.taggers._base import Tag
 from renma.config.caption.tag import TagOptions
+from renma.engine.taggers._base import Tag
 
 ONE_OF = ("rating", "quality")
 """Kinds of which a picture has exactly one: the likeliest."""

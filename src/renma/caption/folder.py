@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renma.core.errors import UserError
+from renma.core.place import near
 from renma.core.text_file import JAPANESE, decode
 from renma.data.caption_file import CaptionFiles
 from renma.data.folders import folders
@@ -67,7 +68,7 @@ def read_folder(
 def no_folder(path: Path) -> UserError:
     """Returns what is told where a folder of pictures is asked for and this is none."""
     if not path.exists():
-        return UserError("there is no such folder", where=shown(path))
+        return UserError("there is no such folder", where=shown(path), remedy=shown(near(path)))
     remedy = f"Give the folder that it lies in: {shown(path.parent)}."
     return UserError("is a file, not a folder", where=shown(path), remedy=remedy)
 

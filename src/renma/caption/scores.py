@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from renma.caption.looking import Parcel, Picture, Refused, Spreading, look, tell, unseen
-from renma.caption.taggers._base import Tagger
-from renma.caption.taggers._session import Session, Settings
 from renma.config.caption.tag import LOWEST
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import Store, digest
 from renma.data.pictures import read_rgb
 from renma.engine.executors import cores
+from renma.engine.taggers._base import Tagger
+from renma.engine.taggers._session import Session, Settings
 
 if TYPE_CHECKING:
     import numpy as np

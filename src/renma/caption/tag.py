@@ -16,13 +16,13 @@ from renma.caption.choose import ONE_OF, Chosen, Opinion, choose, counted, plain
 from renma.caption.deliver import Delivery, idle_options
 from renma.caption.looking import Picture, Spreading, pictures_of, stoppable, unseen
 from renma.caption.scores import Scores, score
-from renma.caption.taggers._base import Tag, Tagger, find
-from renma.caption.taggers._session import Settings
 from renma.config.caption.tag import TagOptions
 from renma.core.errors import did_you_mean
 from renma.core.events import Report
 from renma.core.store import write_text
 from renma.data.own_file import check_target
+from renma.engine.taggers._base import Tag, Tagger, find
+from renma.engine.taggers._session import Settings
 
 DOMAIN = (
     "the tagger inside renma knows drawn avatars only, the pictures that mame paints; for others "

@@ -9,6 +9,7 @@ from renma.caption.journal_file import history, touches
 from renma.config.caption.undo import UndoOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.core.place import near
 from renma.data.notes import shown
 
 _METADATA = {".json", ".jsonl"}
@@ -41,7 +42,9 @@ def _place(given: Path) -> tuple[Path, Path | None]:
             where=shown(given),
             remedy=f"Give the folder: `renma caption undo {shown(given.parent)}`.",
         )
-    raise UserError("there is no such folder or metadata", where=shown(given))
+    raise UserError(
+        "there is no such folder or metadata", where=shown(given), remedy=shown(near(given))
+    )
 
 
 def _list(folder: Path, file: Path | None, report: Report) -> None:

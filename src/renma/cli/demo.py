@@ -6,12 +6,12 @@ import json
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from renma.config.grid_task import GridOptions
+from renma.config.judge_task import JudgeOptions
 from renma.config.run_tasks import (
     CheckOptions,
     DemoOptions,
-    GridOptions,
     InitOptions,
-    JudgeOptions,
     ReportOptions,
     TrainOptions,
 )
@@ -36,8 +36,8 @@ def run(options: DemoOptions, report: Report) -> None:
     toml = folder / "run.toml"
     _task("renma.train.check", CheckOptions(run=toml, set=values), report)
     train = TrainOptions(run=toml, set=values, out=folder, resume=begun)
-    _task("renma.train.task", train, report)
-    _task("renma.judge.grid", GridOptions(folder=folder), report)
+    _task("renma.cli.train", train, report)
+    _task("renma.judge.grid", GridOptions(sources=(folder,)), report)
     _task("renma.judge.score", JudgeOptions(folder=folder), report)
     _task("renma.judge.report", ReportOptions(folder=folder), report)
     score = json.loads((folder / "score.json").read_text(encoding="utf-8"))

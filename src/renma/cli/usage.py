@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from cyclopts import CycloptsError, UnknownOptionError, UnusedCliTokensError
+from pydantic import ValidationError
 
 from renma.config._task import Task
 from renma.config.mistakes import SHORT_NAMES
@@ -29,10 +30,20 @@ def explained(error: CycloptsError, words: Sequence[str], tasks: Sequence[Task])
         what = f"There is no place for '{error.unused_tokens[0]}'."
         has_set = task is not None and "set" in task.options.model_fields
         remedy = _without_blanks(words) if has_set else ""
+    elif isinstance(error.__cause__, ValidationError):
+        what = _refused(error, error.__cause__)
     elif isinstance(error, UnknownOptionError) and task is not None:
         remedy = _with_set(error.token.keyword or "", words, task)
     command = " ".join(["renma", *(error.command_chain or ())])
     return f"{what} {remedy or f'`{command} --help` shows what there is.'}"
+
+
+def _refused(error: CycloptsError, cause: ValidationError) -> str:
+    """Returns which option a value is refused for and why, without what is for programmers."""
+    first = cause.errors(include_url=False)[0]
+    why = first["msg"].removeprefix("Value error, ")
+    name = error.argument.name if error.argument is not None else "an option"
+    return f'Invalid value "{first["input"]}" for {name}: {why[0].lower()}{why[1:]}.'
 
 
 def _task(words: Sequence[str], tasks: Sequence[Task]) -> Task | None:

@@ -85,7 +85,7 @@ def _begin(draft: Draft, resumed: RunFolder | None, places: Places, told: Report
     toml = places.there / "run.toml"
     write_text(toml, report.toml(draft, "a command"))
     options = TrainOptions(run=toml, out=folder.path, resume=resumed is not None)
-    import_module("renma.train.task").run(options, told)
+    import_module("renma.cli.train").run(options, told)
 
 
 def _mirror(draft: Draft, folder: RunFolder, output: Path, told: Report) -> Mirror:

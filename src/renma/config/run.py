@@ -13,6 +13,7 @@ from renma.config.optimizer import AdamW, OptimizerConfig
 from renma.config.sample import SampleConfig
 from renma.config.schedule import Constant, ScheduleConfig
 from renma.config.start import StartConfig
+from renma.config.stop import StopConfig
 from renma.config.train import JudgeConfig, OutputConfig, TrainConfig
 
 
@@ -42,5 +43,7 @@ class Run(Section):
     """Previews."""
     judge: JudgeConfig = Field(default_factory=JudgeConfig)
     """What to look for afterwards."""
+    stop: StopConfig = Field(default_factory=StopConfig)
+    """Judging while training, and when it ends by itself."""
     output: OutputConfig = Field(default_factory=OutputConfig)
     """The LoRA file."""

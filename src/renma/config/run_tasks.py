@@ -62,28 +62,6 @@ class TrainOptions(_RunSource):
     optimizer.learning_rate; repeatable."""
 
 
-class GridOptions(Section):
-    """Options of ``renma grid``."""
-
-    folder: Path = argument()
-    """The folder of a finished or stopped run; its run.toml or a project folder, where there is
-    one run, will do, too."""
-    weights: tuple[float, ...] = ()
-    """A LoRA weight to show; repeatable (default: [judge] weights of the run)."""
-    prompts: tuple[str, ...] = ()
-    """A prompt to show; repeatable (default: the run's own prompts)."""
-    out: Path | None = None
-    """The picture to write (default: grid.png in the run's folder)."""
-
-
-class JudgeOptions(Section):
-    """Options of ``renma judge``."""
-
-    folder: Path = argument()
-    """The folder of a finished or stopped run; its run.toml or a project folder, where there is
-    one run, will do, too."""
-
-
 class ReportOptions(Section):
     """Options of ``renma report``."""
 

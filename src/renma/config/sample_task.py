@@ -5,13 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from renma.config._base import Section, argument, short
 from renma.config.sample import Sampler
 from renma.core.errors import UserError
 
-Side = Annotated[int, Field(ge=64, le=8192, multiple_of=8)]
+_GRAIN, _LEAST_SIDE, _MOST_SIDE = 8, 64, 8192
+
+
+def _side(value: object) -> object:
+    """Refuses a side that no latent has, and names the two nearest that one has."""
+    if not isinstance(value, int):
+        return value  # no number: said by what reads numbers
+    if value % _GRAIN or not _LEAST_SIDE <= value <= _MOST_SIDE:
+        below = min(max(value // _GRAIN * _GRAIN, _LEAST_SIDE), _MOST_SIDE - _GRAIN)
+        raise ValueError(
+            f"a side is a multiple of {_GRAIN} from {_LEAST_SIDE} to {_MOST_SIDE}; the nearest are "
+            f"{below} and {below + _GRAIN}"
+        )
+    return value
+
+
+Side = Annotated[
+    int,
+    Field(ge=_LEAST_SIDE, le=_MOST_SIDE, multiple_of=_GRAIN),
+    BeforeValidator(_side),
+]
+"""Width or height of a picture in pixels."""
 
 
 class HiresOptions(Section):

@@ -50,7 +50,7 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         "train",
-        "renma.train.task",
+        "renma.cli.train",
         "renma.config.run_tasks:TrainOptions",
         "Train the LoRA. Ctrl-C saves; --resume goes on.",
         "renma train mine/run.toml --set adapter.rank=8",
@@ -58,16 +58,23 @@ TASKS: tuple[Task, ...] = (
     Task(
         "grid",
         "renma.judge.grid",
-        "renma.config.run_tasks:GridOptions",
-        "Draw every checkpoint at several LoRA weights, with and without the trigger word.",
-        "renma grid mine/runs/001 --weights 0.5 --weights 1",
+        "renma.config.grid_task:GridOptions",
+        "Draw grids: every checkpoint at several LoRA weights, or any axes that you name.",
+        "renma grid mine/runs/001 --x 'weight=0-1(+0.25)' --y checkpoint=all -o grid.html",
     ),
     Task(
         "judge",
         "renma.judge.score",
-        "renma.config.run_tasks:JudgeOptions",
+        "renma.config.judge_task:JudgeOptions",
         "Measure likeness and leakage of every checkpoint and name the best.",
         "renma judge mine/runs/001",
+    ),
+    Task(
+        "blocks",
+        "renma.judge.blocks",
+        "renma.config.blocks_task:BlocksOptions",
+        "Show what each block of a LoRA does to the picture, and which could be left out.",
+        "renma blocks mine/runs/001",
     ),
     Task(
         "report",

@@ -12,7 +12,11 @@ _HEAD = 1024
 
 
 def check_target(
-    path: Path | None, option: str, endings: tuple[str, ...], ours: Callable[[bytes], bool]
+    path: Path | None,
+    option: str,
+    endings: tuple[str, ...],
+    ours: Callable[[bytes], bool],
+    remedy: str = "It is left as it is; name another file.",
 ) -> None:
     """Makes sure that a file may be written: nothing is there, or what the same option wrote.
 
@@ -21,6 +25,7 @@ def check_target(
         option: that names it, for the message.
         endings: what its name may end in, in small letters.
         ours: says of the first 1,024 bytes of a file that is there whether this option wrote it.
+        remedy: what to do where something else wrote it.
 
     Raises:
         UserError: another ending, or a file that something else wrote.
@@ -40,5 +45,5 @@ def check_target(
         raise UserError(
             f"is there already and was not written by {option}",
             where=shown(path),
-            remedy="It is left as it is; name another file.",
+            remedy=remedy,
         )

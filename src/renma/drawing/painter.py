@@ -39,7 +39,7 @@ class Cells:
         report: told ``sampling`` with pictures done and all that are due.
         device: where to compute.
         batch_size: pictures computed at once (default: 8 on a CPU, else 1).
-        loaded: a model to draw with instead of loading the recipe's; it carries no LoRA.
+        model: gives the model to draw with, without LoRAs (default: the recipe's is loaded).
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Cells:
         *,
         device: Device = "auto",
         batch_size: int | None = None,
-        loaded: Family | None = None,
+        model: Callable[[], Family] | None = None,
     ) -> None:
         self.folder, self.report = folder, report
         self.device: Device = device
-        self.batch_size, self.loaded = batch_size, loaded
+        self.batch_size, self.model = batch_size, model
 
     def paint(self, recipes: Sequence[Recipe]) -> list[Path]:
         """Returns a picture file for each recipe, in order; draws those that are not there.
@@ -77,7 +77,7 @@ class Cells:
                 self.report,
                 device=self.device,
                 batch_size=self.batch_size,
-                loaded=self.loaded,
+                model=self.model,
             )
         return paths
 
@@ -88,7 +88,7 @@ def draw(
     *,
     device: Device = "auto",
     batch_size: int | None = None,
-    loaded: Family | None = None,
+    model: Callable[[], Family] | None = None,
 ) -> None:
     """Draws pictures and writes each as soon as it is done.
 
@@ -97,29 +97,33 @@ def draw(
         report: told ``sampling`` with pictures done and in all.
         device: where to compute.
         batch_size: pictures computed at once (default: 8 on a CPU, else 1).
-        loaded: a model without LoRAs to draw with instead of loading the recipe's.
+        model: gives the model to draw with, without LoRAs (default: the recipe's is loaded).
 
     Raises:
         UserError: a LoRA does not fit the model, a full disk.
     """
-    # only here: mistakes, and that all is there already, are told without waiting for torch
-    from renma.engine.model import load_family
-
     done = 0
     report.event("sampling", done=0, total=len(due))
     for alike in _by(due, _model):
         first = due[alike[0]]
-        family = loaded or load_family(
-            first.model,
-            device=device,
-            precision=first.precision,
-            base=Path(first.base) if first.base else None,
-        )
+        family = model() if model else _loaded(first, device)
         # one set of LoRAs after another: of a hundred checkpoints, one is in memory
         for group in _by({path: due[path] for path in alike}, _loras):
             for count in _drawn(family, {path: due[path] for path in group}, batch_size, report):
                 done += count
                 report.event("sampling", done=done, total=len(due))
+
+
+def _loaded(recipe: Recipe, device: Device) -> Family:
+    # only here: mistakes, and that all is there already, are told without waiting for torch
+    from renma.engine.model import load_family
+
+    return load_family(
+        recipe.model,
+        device=device,
+        precision=recipe.precision,
+        base=Path(recipe.base) if recipe.base else None,
+    )
 
 
 def _drawn(

@@ -15,7 +15,7 @@ from renma.config.model import ModelConfig
 from renma.config.picture_recipe import UsedLora
 from renma.config.sample import SampleConfig
 from renma.core.errors import UserError, did_you_mean
-from renma.core.place import is_there
+from renma.core.run_folder import find_run, is_about_runs
 from renma.drawing.prompt_loras import number
 from renma.formats import safetensors
 from renma.formats.model_facts import ModelFacts, facts
@@ -288,18 +288,12 @@ def payload_hash(path: Path) -> str:
 
 
 def _run_folder(place: Path) -> Path | None:
-    """Returns the folder of a run, or of the newest run of a project; None if it is neither."""
-    place = place.parent if place.name == "run.toml" else place
-    if not is_there(place) or not (place / "run.toml").is_file():
-        return None
-    if (place / "lora").is_dir():
-        return place
-    runs = sorted(folder for folder in (place / "runs").glob("*") if (folder / "lora").is_dir())
-    if runs:
-        return runs[-1]
-    raise UserError(
-        "nothing was trained there yet", where=place, remedy=f"First: renma train {place}/run.toml"
-    )
+    """Returns the folder of a run, or of the only run of a project; None if it is neither.
+
+    Raises:
+        UserError: a project with several runs, or with none.
+    """
+    return find_run(place) if is_about_runs(place) else None
 
 
 def _last(folder: Path, name: str) -> Path:

@@ -1,4 +1,7 @@
-"""Line charts as numbers for an inline SVG: scaled points, ticks, labels (no torch, no script)."""
+"""Line charts as numbers for an inline SVG: scaled points, ticks, labels (no torch, no script).
+
+A chart can be read without its colours: curves differ in dashes, too, and words say what it shows.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,30 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 34  # pixels of the drawing around the plot
+WIDTH, HEIGHT = 480, 210
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 30  # pixels of the drawing around the plot
 MOST_POINTS = 500
 
 Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is to be drawn.
+
+    Attributes:
+        name: for the legend.
+        style: its class in the page: main, faint, second, third.
+        points: (step, value); what is not finite is left out.
+        dots: whether each point gets a dot.
+        errors: how uncertain each point is, as a bar up and down; none where there are others.
+    """
+
+    name: str
+    style: str
+    points: Points
+    dots: bool = False
+    errors: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -21,11 +43,14 @@ class Line:
     name: str
     style: str
     path: str
+    dots: tuple[tuple[float, float], ...] = ()
+    bars: tuple[tuple[float, float, float], ...] = ()
+    """(across, upper end, lower end) of each point's uncertainty."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A grid line with its label."""
+    """A grid line or a level with its label."""
 
     at: float
     label: str
@@ -33,12 +58,16 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything the template draws."""
+    """Everything the template draws; ``about`` says it in words."""
 
     title: str
+    about: str
     lines: tuple[Line, ...]
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
+    levels: tuple[Tick, ...] = ()
+    marked: float | None = None
+    note: str = ""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -48,30 +77,54 @@ class Chart:
 
 
 def chart(
-    title: str, curves: Iterable[tuple[str, str, Points]], *, from_zero: bool
+    title: str,
+    curves: Iterable[Curve],
+    *,
+    from_zero: bool,
+    levels: Iterable[tuple[str, float]] = (),
+    marked: float | None = None,
+    note: str = "",
 ) -> Chart | None:
-    """Returns a chart of (name, style, points) curves, or None without two points in any.
+    """Returns a chart, or None without two points in any curve.
 
     The upper end leaves out the highest hundredth of values, so that one spike does not flatten
     the rest; what lies beyond is drawn at the edge.
+
+    Args:
+        title: what is measured.
+        curves: drawn in this order.
+        from_zero: whether the value axis begins at 0.
+        levels: values that the curves are held against, as level lines.
+        marked: a step to mark, such as the best checkpoint's.
+        note: a few words for the legend.
     """
-    kept = [(name, style, thinned(_finite(points))) for name, style, points in curves]
-    kept = [row for row in kept if len(row[2]) > 1]
-    if not kept:
+    finite = [(curve, _finite(curve.points)) for curve in curves]
+    xs = [x for _, points in finite if len(points) > 1 for x, _ in points]
+    if not xs:
         return None
-    xs = [x for _, _, points in kept for x, _ in points]
-    ys = sorted(y for _, _, points in kept for _, y in points)
-    low = 0.0 if from_zero else ys[0]
-    high = max(ys[min(len(ys) - 1, math.ceil(len(ys) * 0.99))], low)
+    kept = [(curve, thinned(points)) for curve, points in finite if len(points) > 1]
+    held = [(name, value) for name, value in levels if math.isfinite(value)]
+    ends = [value for _, value in held]
+    for curve, points in kept:
+        if len(curve.errors) == len(points):
+            pairs = list(zip(points, curve.errors, strict=True))
+            ends += [y - e for (_, y), e in pairs] + [y + e for (_, y), e in pairs]
+    ys = sorted(y for _, points in kept for _, y in points)
+    low = min(0.0 if from_zero else ys[0], ys[0], *ends)
+    high = max(ys[min(len(ys) - 1, math.ceil(len(ys) * 0.99))], low, *ends)
     y_ticks = ticks(low, high)
     span_y = (min(low, y_ticks[0]), max(high, y_ticks[-1]))
     span_x = (min(xs), max(xs))
-    lines = tuple(Line(name, style, _path(points, span_x, span_y)) for name, style, points in kept)
+    within = marked is not None and span_x[0] <= marked <= span_x[1]
     return Chart(
         title,
-        lines,
-        tuple(Tick(_across(x, span_x), number(x)) for x in ticks(*span_x) if x <= span_x[1]),
+        " ".join([*(_words(curve.name, points) for curve, points in kept), *map(_level, held)]),
+        tuple(_line(curve, points, span_x, span_y) for curve, points in kept),
+        tuple(Tick(_across(x, span_x), number(x)) for x in ticks(*span_x) if _in(x, span_x)),
         tuple(Tick(_down(y, span_y), number(y)) for y in y_ticks),
+        tuple(Tick(_down(value, span_y), name) for name, value in held),
+        _across(marked, span_x) if within and marked is not None else None,
+        note,
     )
 
 
@@ -118,8 +171,33 @@ def _finite(points: Points) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
 
 
-def _path(points: Points, x: tuple[float, float], y: tuple[float, float]) -> str:
-    return " ".join(f"{_across(a, x):.1f},{_down(b, y):.1f}" for a, b in points)
+def _words(name: str, points: Points) -> str:
+    first, last = points[0], points[-1]
+    lowest, highest = min(points, key=lambda p: p[1]), max(points, key=lambda p: p[1])
+    return (
+        f"{name}: {first[1]:.3g} at step {first[0]:.0f}, {last[1]:.3g} at step {last[0]:.0f}, "
+        f"lowest {lowest[1]:.3g} at step {lowest[0]:.0f}, highest {highest[1]:.3g} at step "
+        f"{highest[0]:.0f}."
+    )
+
+
+def _level(level: tuple[str, float]) -> str:
+    return f"{level[0]}: {level[1]:.3g}."
+
+
+def _line(curve: Curve, points: Points, x: tuple[float, float], y: tuple[float, float]) -> Line:
+    drawn = [(_across(a, x), _down(b, y)) for a, b in points]
+    path = " ".join(f"{across:.1f},{down:.1f}" for across, down in drawn)
+    bars: list[tuple[float, float, float]] = []
+    if len(curve.errors) == len(points):
+        ends = zip(points, curve.errors, strict=True)
+        bars = [(_across(a, x), _down(b + e, y), _down(b - e, y)) for (a, b), e in ends]
+    return Line(curve.name, curve.style, path, tuple(drawn) if curve.dots else (), tuple(bars))
+
+
+def _in(value: float, span: tuple[float, float]) -> bool:
+    slack = 1e-9 * (span[1] - span[0])
+    return span[0] - slack <= value <= span[1] + slack
 
 
 def _across(value: float, span: tuple[float, float]) -> float:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from renma.core.errors import UserError
 from renma.data.buckets import fit
 from renma.data.folder import ScannedSet, expand, scan
 from renma.data.item import Item
+from renma.judge import facts
 from renma.judge.folder import RunRecord
 from renma.judge.inline import Picture, from_file
 
 MOST = 36
 """Pictures shown of each kind; of more, evenly spaced ones."""
-THUMBNAIL = 176  # pixels
+THUMBNAIL, BYTES = 192, 10_000  # pixels a side and bytes at most
+LONGEST_CAPTION = 500  # characters
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,14 @@ class Kind:
     """Training or regularisation pictures."""
 
     name: str
-    count: int
     shown: tuple[Thumbnail, ...]
+    paths: tuple[Path, ...]
+    """Of all its pictures."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.paths)
 
 
 def contact_sheet(folder: RunRecord) -> tuple[list[Kind], str]:
@@ -55,14 +64,15 @@ def contact_sheet(folder: RunRecord) -> tuple[list[Kind], str]:
 def _kind(name: str, pairs: Sequence[tuple[Item, ScannedSet]]) -> Kind:
     count = len(pairs)
     some = pairs if count <= MOST else [pairs[i * count // MOST] for i in range(MOST)]
-    return Kind(name, count, tuple(_thumbnail(item, scanned) for item, scanned in some))
+    shown = tuple(_thumbnail(item, scanned) for item, scanned in some)
+    return Kind(name, shown, tuple(item.path for item, _ in pairs))
 
 
 def _thumbnail(item: Item, scanned: ScannedSet) -> Thumbnail:
     return Thumbnail(
-        from_file(item.path, THUMBNAIL),
+        from_file(item.path, THUMBNAIL, BYTES),
         item.path.name,
-        item.caption,
+        facts.cut(item.caption, LONGEST_CAPTION),
         f"{item.width}×{item.height}",
         _bucket(item, scanned),
     )

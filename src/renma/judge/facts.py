@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,6 +18,12 @@ from renma.judge.folder import Checkpoint, RunRecord
 
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "pillow")
 LONGEST_VALUE = 600  # characters of one metadata entry
+MOST_ENTRIES = 200
+_HOME = re.compile(
+    r"(?<![\w.~-])(?:/home/|/Users/|[A-Za-z]:[\\/]+Users[\\/]+)[^/\\\s'\":;,]+"
+    r"|(?<![\w.~-])/root(?![\w.-])"
+)
+"""A home folder of anybody on any system, JSON's doubled backslashes among them."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,9 @@ def file_metadata(path: Path) -> list[tuple[str, str]]:
         _, rows = read_header(path)
     except UserError as error:
         return [("not readable", error.what)]
-    return [
-        (name, _cut(without_home(value)))
-        for name, value in sorted(rows.items())
-        if name != "renma_run"
-    ]
+    found = [(cut(k), cut(v)) for k, v in sorted(rows.items()) if k != "renma_run"]
+    rest = len(found) - MOST_ENTRIES
+    return [*found[:MOST_ENTRIES], *([("and more", f"{rest} entries")] if rest > 0 else [])]
 
 
 def versions(started: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -96,13 +101,20 @@ def versions(started: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def without_home(text: str) -> str:
-    """Returns text with the home folder written as ``~``: a report is made to be sent around."""
+    """Returns text with home folders written as ``~``: a report is made to be sent around.
+
+    Runs come from other machines, too, so whatever looks like a home folder is taken for one.
+    """
     home = str(Path.home())
     if len(home) > 1:
-        for separator in ("/", "\\\\", "\\"):
-            written = home.replace("\\", separator) if "\\" in home else home
-            text = text.replace(f"{written}{separator}", f"~{separator}")
-    return text
+        for written in {home, home.replace("\\", "\\\\"), home.replace("\\", "/")}:
+            text = re.sub(rf"{re.escape(written)}(?![\w.-])", "~", text)
+    return _HOME.sub("~", text)
+
+
+def cut(text: str, longest: int = LONGEST_VALUE) -> str:
+    """Returns a text, or its beginning and how long it is."""
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} signs)"
 
 
 def _file(folder: Path, checkpoint: Checkpoint) -> File:
@@ -126,10 +138,6 @@ def _known(value: object) -> bool:
     return value not in (None, "", (), [], {})
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} signs)"
-
-
 def _count(number: object) -> str:
     return f"{number:,}".replace(",", " ") if isinstance(number, int) else f"{number}"
 
@@ -151,6 +159,7 @@ def _mebibytes(number: object) -> str:
 _PLAN: tuple[tuple[str, str, Callable[[object], str]], ...] = (
     ("pictures", "Pictures", _count),
     ("reg_pictures", "Regularisation pictures", _count),
+    ("held_out", "Held-out pictures", _count),
     ("showings_per_epoch", "Showings an epoch", _count),
     ("batches_per_epoch", "Batches an epoch", _count),
     ("epochs", "Epochs", _decimal),

@@ -10,6 +10,7 @@ from typing import Any
 from renma.config import Run, load_run
 from renma.core.errors import UserError
 from renma.core.events import read_events
+from renma.core.run_folder import find_run
 
 Event = dict[str, Any]
 
@@ -44,7 +45,7 @@ class RunRecord:
         Raises:
             UserError: there is no run or more than one, or its settings are invalid.
         """
-        folder = find(path)
+        folder = find_run(path)
         log = folder / "events.jsonl"
         events = tuple(read_events(log)) if log.is_file() else ()
         return cls(folder, load_run(folder / "run.toml"), events)
@@ -107,53 +108,6 @@ class RunRecord:
         return found
 
 
-def find(path: Path) -> Path:
-    """Returns the run's folder that is meant: the one given, or the only one inside of it.
-
-    Args:
-        path: a run's folder, its run.toml, a project's folder, or one of runs.
-
-    Raises:
-        UserError: nothing is there, nothing was trained there, or there are several runs.
-    """
-    place = path.parent if path.name == "run.toml" and path.is_file() else path
-    if not place.is_dir():
-        what = "is a file, not a folder" if path.exists() else "there is no such folder"
-        raise UserError(what, where=path, remedy=_REMEDY)
-    if _was_trained(place):
-        return place
-    found = sorted(f for sign in ("*", "runs/*") for f in place.glob(sign) if _was_trained(f))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(str(folder.relative_to(place)) for folder in found[-_NAMED:])
-        more = f" and {len(found) - _NAMED} older ones" if len(found) > _NAMED else ""
-        raise UserError(
-            f"holds {len(found)} runs ({names}{more})",
-            where=path,
-            remedy=f"Give the folder of one of them, such as {found[-1]}.",
-        )
-    settings = place / "run.toml"
-    if settings.is_file():
-        raise UserError(
-            "nothing was trained there yet", where=path, remedy=f"First: renma train {settings}"
-        )
-    raise UserError("holds no run", where=path, remedy=_REMEDY)
-
-
-def _was_trained(folder: Path) -> bool:
-    """Says whether a folder holds settings and something that training left behind."""
-    if not (folder / "run.toml").is_file():
-        return False
-    if any((folder / "lora").glob("*.safetensors")):
-        return True
-    log = folder / "events.jsonl"
-    return log.is_file() and any(row.get("kind") == "started" for row in read_events(log))
-
-
-_NAMED = 5
-"""Runs named in a message."""
-_REMEDY = "Give the folder that `renma train` wrote."
 _NUMBER = re.compile(r"(?:(?P<kind>-step|-)(?P<number>\d+))?")
 
 

@@ -12,6 +12,9 @@ from PIL import Image
 from renma.core.errors import UserError
 from renma.data.pictures import read_rgb
 
+_FINE, _COARSE = 82, 62
+"""WebP qualities; the coarse one is tried before a picture is made smaller."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -23,19 +26,43 @@ class Picture:
     problem: str = ""
 
 
-def from_file(path: Path, longest: int, quality: int = 82) -> Picture:
-    """Returns a file as inlined picture, upright, on white, at most ``longest`` pixels a side."""
+def from_file(path: Path, longest: int, most: int) -> Picture:
+    """Returns a file as inlined picture, upright, on white.
+
+    Args:
+        path: the file.
+        longest: pixels a side at most.
+        most: bytes at most.
+    """
     try:
-        return inline(Image.fromarray(read_rgb(path)), longest, quality)
+        return inline(Image.fromarray(read_rgb(path)), longest, most)
     except UserError as error:
         return Picture("", 0, 0, error.what)
 
 
-def inline(picture: Image.Image, longest: int, quality: int = 82) -> Picture:
-    """Returns a picture as inlined WebP, at most ``longest`` pixels a side."""
+def inline(picture: Image.Image, longest: int, most: int) -> Picture:
+    """Returns a picture as inlined WebP; noisy ones are coarser or smaller to keep within bounds.
+
+    Args:
+        picture: any size.
+        longest: pixels a side at most.
+        most: bytes at most.
+    """
     small = picture.copy()
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    data = _webp(small, _FINE)
+    while len(data) > most and max(small.size) > 16:
+        data = _webp(small, _COARSE)
+        if len(data) > most:
+            share = min(0.9, 0.97 * (most / len(data)) ** 0.5)  # bytes go with the area
+            side = max(16, round(share * max(small.size)))
+            small.thumbnail((side, side), Image.Resampling.LANCZOS)
+            data = _webp(small, _COARSE)
+    text = base64.b64encode(data).decode()
+    return Picture(f"data:image/webp;base64,{text}", small.width, small.height)
+
+
+def _webp(picture: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, format="WEBP", quality=quality, method=4)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(f"data:image/webp;base64,{data}", small.width, small.height)
+    picture.save(buffer, format="WEBP", quality=quality, method=4)
+    return buffer.getvalue()

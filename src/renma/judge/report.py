@@ -1,51 +1,48 @@
 """One HTML file that tells everything about a run: no script, no outside link, safe to send.
 
 All text of captions, prompts, metadata and settings comes from outside and is escaped by the
-template engine; a content security policy in the page forbids everything but its own pictures.
+template engine, home folders are taken out of all of it, and a content security policy in the page
+forbids everything but its own pictures. Every picture has a bound in bytes, every table in rows,
+so that the page stays below :data:`LARGEST`.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
+from markupsafe import Markup, escape
 
 from renma.config.run_tasks import ReportOptions
-from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_text
-from renma.judge import facts
-from renma.judge.chart import Chart, chart, smoothed
-from renma.judge.contact import contact_sheet
-from renma.judge.folder import Event, RunRecord
-from renma.judge.inline import Picture, from_file
-from renma.judge.settings import differences
+from renma.judge import facts, report_score, report_tags
+from renma.judge.contact import Kind, contact_sheet
+from renma.judge.folder import RunRecord
+from renma.judge.inline import Picture
+from renma.judge.report_curves import charts
+from renma.judge.report_heroes import pairs
+from renma.judge.report_lint import GRAVITIES, lint
+from renma.judge.report_previews import Previews, previews
+from renma.judge.report_sheets import grids, sheet
+from renma.judge.settings import beginning, differences
 
+LARGEST = 8_000_000
+"""Bytes that no report reaches."""
 HERO = 6
-"""Newest previews at the head of the page."""
-MOST_STEPS = 8
-"""Columns of the preview table; of more, evenly spaced ones, the first and the last."""
-
-
-@dataclass(frozen=True)
-class PreviewRow:
-    """One preview prompt over the steps."""
-
-    prompt: str
-    pictures: tuple[Picture | None, ...]
+"""Newest previews at the head of the page, where there are no pairs of base and best."""
+MOST_WARNINGS = 60
+_LONGEST_TOML = 100_000  # characters
 
 
 def run(options: ReportOptions, report: Report) -> None:
     """Writes ``report.html`` into a run's folder.
 
     Raises:
-        UserError: no run's folder, or a score.json that is none.
+        UserError: no run's folder, or a score.json or tags.json that is none.
     """
     report.line(f"report: {write_report(options.folder)}")
 
@@ -56,7 +53,7 @@ def write_report(folder: Path) -> Path:
     What a run lacks is left out or said.
 
     Raises:
-        UserError: no run's folder, or a score.json that is none.
+        UserError: no run's folder, or a score.json or tags.json that is none.
     """
     record = RunRecord.open(folder)
     target = record.path / "report.html"
@@ -70,44 +67,106 @@ def render(folder: RunRecord) -> str:
         loader=PackageLoader("renma.judge", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_private,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
         "percent": facts.percent,
         "duration": facts.duration,
+        "figure": _figure,
+        "prose": _prose,
         "share": _share,
     }
     return environment.get_template("report.html.jinja").render(_context(folder))
 
 
 def _context(folder: RunRecord) -> dict[str, Any]:
-    run, started = folder.run, folder.last("started")
-    steps, table = _previews(folder)
     kinds, lost = contact_sheet(folder)
+    context = {
+        **_verdict_part(folder),
+        **_picture_part(folder),
+        "title": folder.run.output.title or folder.run.output.name,
+        "about": _about(folder),
+        "charts": charts(folder),
+        "kinds": kinds,
+        "pictures_lost": lost,
+        "lint": lint(folder, _training(kinds)),
+        "gravities": GRAVITIES,
+        "tags": report_tags.read(folder.path),
+        **_run_part(folder),
+        **_file_part(folder),
+    }
+    return context | {"contents": _contents(context)}
+
+
+def _verdict_part(folder: RunRecord) -> dict[str, Any]:
+    scores = report_score.read(folder)
+    best = scores.best if scores else None
+    shown = pairs(folder, best.path if best else None)
+    drawn = previews(folder)
+    newest = [] if shown else _newest(drawn)
+    return {"scores": scores, "pairs": shown, "previews": drawn, "newest": newest}
+
+
+def _newest(drawn: Previews) -> list[Picture]:
+    return [row.pictures[-1] for row in drawn.rows if row.pictures[-1]][:HERO]
+
+
+def _picture_part(folder: RunRecord) -> dict[str, Any]:
+    shown, others = grids(folder.path)
+    return {
+        "grids": shown,
+        "other_grids": others,
+        "blocks": sheet(folder.path, "blocks.png"),
+        "evidence": sheet(folder.path, "score.png"),
+    }
+
+
+def _run_part(folder: RunRecord) -> dict[str, Any]:
+    began = beginning(folder.run)
+    given = folder.path / "run.given.toml"
+    texts = list(dict.fromkeys(str(event.get("text", "")) for event in folder.all("warned")))
+    return {
+        "plan": facts.plan_rows(folder.last("started").get("plan") or {}),
+        "finished": folder.last("finished"),
+        "warnings": [facts.cut(text) for text in texts[:MOST_WARNINGS]],
+        "more_warnings": max(0, len(texts) - MOST_WARNINGS),
+        "beginning": began,
+        "differences": differences(folder.run, began.run),
+        "given": _toml(given) if given.is_file() else "",
+        "toml": _toml(folder.path / "run.toml"),
+    }
+
+
+def _file_part(folder: RunRecord) -> dict[str, Any]:
     files = facts.files(folder)
     return {
-        "title": run.output.title or run.output.name,
-        "about": _about(folder),
-        "finished": folder.last("finished"),
-        "hero": [row.pictures[-1] for row in table if row.pictures[-1]][:HERO],
-        "score": _score(folder.path),
-        "grid": _sheet(folder.path / "grid.png"),
-        "grid_prompts": _grid_prompts(folder.path / "grid.png"),
-        "evidence": _sheet(folder.path / "score.png"),
-        "charts": _charts(folder),
-        "preview_steps": steps,
-        "previews": table,
-        "kinds": kinds,
-        "pictures_lost": facts.without_home(lost),
-        "plan": facts.plan_rows(started.get("plan") or {}),
-        "warnings": _warnings(folder),
-        "differences": [_private(d) for d in differences(run)],
-        "toml": facts.without_home((folder.path / "run.toml").read_text(encoding="utf-8-sig")),
         "files": files,
         "metadata": facts.file_metadata(folder.path / files[0].name) if files else [],
-        "versions": facts.versions(started),
+        "versions": facts.versions(folder.last("started")),
     }
+
+
+def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns (anchor, name) of the sections that the page has."""
+    scores = context["scores"]
+    sections = (
+        ("verdict", "Verdict", True),
+        ("scores", "Scores", scores and (scores.rows or context["evidence"])),
+        ("grids", "Grids", context["grids"] or context["blocks"]),
+        ("tags", "Tags", context["tags"]),
+        ("curves", "Curves", context["charts"]),
+        ("previews", "Previews", context["previews"].rows),
+        ("data", "Pictures", True),
+        ("settings", "Settings", True),
+        ("files", "Files", True),
+    )
+    return [(anchor, name) for anchor, name, there in sections if there]
+
+
+def _training(kinds: Sequence[Kind]) -> list[Path]:
+    return [path for kind in kinds if kind.name == "Training" for path in kind.paths]
 
 
 def _about(folder: RunRecord) -> list[str]:
@@ -126,106 +185,29 @@ def _about(folder: RunRecord) -> list[str]:
     return words
 
 
-def _warnings(folder: RunRecord) -> list[str]:
-    texts = dict.fromkeys(str(event.get("text", "")) for event in folder.all("warned"))
-    return [facts.without_home(text) for text in texts]
+def _toml(path: Path) -> str:
+    return facts.cut(path.read_text(encoding="utf-8-sig", errors="replace"), _LONGEST_TOML)
 
 
-def _score(folder: Path) -> dict[str, Any] | None:
-    path = folder / "score.json"
-    if not path.is_file():
-        return None
-    try:
-        score = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(
-            f"cannot be read: {reason}", where=path, remedy="Make it anew with `renma judge`."
-        ) from None
-    keys = ("likeness", "leakage", "base_likeness", "base_leakage", "best")
-    empty = dict.fromkeys(keys) | {"verdict": [], "checkpoints": [], "attributes": {}}
-    return empty | score
+def _private(value: Any) -> Any:
+    """Takes home folders out of every text that the template writes."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return facts.without_home(value)
+    return value
 
 
-def _sheet(path: Path) -> Picture | None:
-    return from_file(path, 2400, quality=86) if path.is_file() else None
+def _prose(text: str) -> Markup:
+    """Returns a sentence with what stands between backticks set as code; all of it escaped."""
+    parts = facts.without_home(text).split("`")
+    if len(parts) % 2 == 0:  # one is left over
+        return escape("`".join(parts))
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
-def _grid_prompts(path: Path) -> list[dict[str, str]]:
-    """Returns the prompts that the grid's PNG names; an older or foreign picture names none."""
-    if not path.is_file():
-        return []
-    try:
-        with Image.open(path) as picture:
-            rows = json.loads(picture.info.get("renma", "{}")).get("prompts", [])
-        return [{"kind": str(row["kind"]), "text": str(row["text"])} for row in rows]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return []
-
-
-def _charts(folder: RunRecord) -> list[Chart]:
-    # a resumed run repeats steps: the last telling of a step is the one that was trained on
-    by_step = {e["step"]: e for e in folder.all("step") if isinstance(e.get("step"), int)}
-    steps = [by_step[step] for step in sorted(by_step)]
-    loss = _curve(steps, "loss")
-    curves = [("each step", "faint", loss), ("smoothed", "main", smoothed(loss))]
-    measured = {e["step"]: e for e in folder.all("validated") if isinstance(e.get("step"), int)}
-    curves.append(("held out", "second", _curve([measured[s] for s in sorted(measured)], "loss")))
-    found = [chart("Loss", curves, from_zero=False), _rate_chart(steps)]
-    return [one for one in found if one]
-
-
-def _rate_chart(steps: Sequence[Event]) -> Chart | None:
-    parts = list(dict.fromkeys(part for e in steps for part in _rates(e)))
-    styles = ("main", "second", "third")
-    curves = [
-        (
-            part.replace("_", " "),
-            styles[i % 3],
-            [(e["step"], _rates(e)[part]) for e in steps if part in _rates(e)],
-        )
-        for i, part in enumerate(parts)
-    ]
-    return chart("Learning rate", curves, from_zero=True)
-
-
-def _rates(event: Event) -> dict[str, float]:
-    rates = event.get("lr")
-    return rates if isinstance(rates, dict) else {}
-
-
-def _curve(steps: Sequence[Event], key: str) -> list[tuple[float, float]]:
-    return [(e["step"], e[key]) for e in steps if isinstance(e.get(key), int | float)]
-
-
-def _previews(folder: RunRecord) -> tuple[list[int], list[PreviewRow]]:
-    """Returns the steps shown and one row a prompt."""
-    found: dict[int, dict[int, Event]] = {}
-    for event in folder.all("sample"):
-        step, index = event.get("step"), event.get("index", 0)
-        if isinstance(step, int) and isinstance(index, int) and folder.inside(event.get("path")):
-            found.setdefault(index, {})[step] = event
-    steps = sorted({step for row in found.values() for step in row})
-    if len(steps) > MOST_STEPS:
-        last = len(steps) - 1
-        steps = [steps[round(i * last / (MOST_STEPS - 1))] for i in range(MOST_STEPS)]
-    rows = [
-        PreviewRow(
-            str(next(iter(row.values())).get("prompt", "")),
-            tuple(_preview(folder, row.get(step)) for step in steps),
-        )
-        for _, row in sorted(found.items())
-    ]
-    return steps, rows
-
-
-def _preview(folder: RunRecord, event: Event | None) -> Picture | None:
-    path = folder.inside(event.get("path")) if event else None
-    return from_file(path, 256) if path else None
-
-
-def _private(difference: Any) -> dict[str, str]:
-    return {name: facts.without_home(value) for name, value in vars(difference).items()}
+def _figure(value: float | None) -> str:
+    """Returns a measured number with two decimals, or a dash."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _share(value: object) -> float:

@@ -1,4 +1,7 @@
-"""Which settings of a run differ from the defaults, with what each means (no torch)."""
+"""Which settings of a run differ from what it began with, with what each means (no torch).
+
+What it began with is its preset, if it names one, else the defaults.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from renma.config import Run
+from renma.config.load import validate
+from renma.config.presets import laid_under, names
+
 
 @dataclass(frozen=True)
 class Difference:
-    """One option that was set to something else than its default."""
+    """One option that was set to something else than what the run began with."""
 
     key: str
     value: str
@@ -21,46 +28,86 @@ class Difference:
     help: str
 
 
-def differences(
-    section: BaseModel, prefix: str = "", outer: Mapping[str, Any] | None = None
-) -> list[Difference]:
-    """Returns the options whose value is not the default, in the order of the schema.
+@dataclass(frozen=True)
+class Beginning:
+    """What a run's settings are compared with.
 
-    A section chosen among several (an optimizer, a schedule) is compared with its own class.
+    Attributes:
+        words: such as ``the preset sd15-8gb`` or ``the defaults``.
+        column: heading for its values.
+        run: the settings.
+        note: what is to be said about it, if anything.
+    """
+
+    words: str
+    column: str
+    run: Run
+    note: str = ""
+
+
+def beginning(run: Run) -> Beginning:
+    """Returns the preset that a run began with, or the defaults."""
+    if not run.preset:
+        return Beginning("the defaults", "Default", Run())
+    if run.preset not in names():
+        note = f"The preset {run.preset} is not known to this version."
+        return Beginning("the defaults", "Default", Run(), note)
+    raw = laid_under({"preset": run.preset}, run.preset)
+    return Beginning(f"the preset {run.preset}", "Preset", validate(Run, raw, run.preset))
+
+
+def differences(
+    section: BaseModel,
+    base: BaseModel | None = None,
+    prefix: str = "",
+    outer: Mapping[str, Any] | None = None,
+) -> list[Difference]:
+    """Returns the options whose value is another, in the order of the schema.
+
+    A section chosen among several (an optimizer, a schedule) is compared with its own class where
+    the other one is of another class.
 
     Args:
         section: the run or a part of it.
+        base: what it is compared with (default: the defaults of its class).
         prefix: what stands before the names.
         outer: options of enclosing sections; what is only handed down from them is left out.
     """
     inherited = outer or {}
+    alike = base if type(base) is type(section) else None
     found: list[Difference] = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if name not in inherited or inherited[name] != value:
-            found += _compare(f"{prefix}{name}", value, field, {**inherited, **dict(section)})
+        if name in inherited and inherited[name] == value:
+            continue
+        before = field.get_default(call_default_factory=True)
+        if alike is not None:
+            before = getattr(alike, name)
+        found += _compare(f"{prefix}{name}", value, before, field, {**inherited, **dict(section)})
     return found
 
 
-def _compare(key: str, value: Any, field: FieldInfo, outer: Mapping[str, Any]) -> list[Difference]:
-    default = field.get_default(call_default_factory=True)
+def _compare(
+    key: str, value: Any, before: Any, field: FieldInfo, outer: Mapping[str, Any]
+) -> list[Difference]:
     if isinstance(value, BaseModel):
-        return [*_choice(key, value, default, field), *differences(value, f"{key}.")]
+        base = before if isinstance(before, BaseModel) else None
+        return [*_choice(key, value, before, field), *differences(value, base, f"{key}.")]
     if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        rows = [differences(row, f"{key}[{i}].", outer) for i, row in enumerate(value)]
+        rows = [differences(row, None, f"{key}[{i}].", outer) for i, row in enumerate(value)]
         return [difference for row in rows for difference in row]
-    if value == default:
+    if value == before:
         return []
-    before = "" if default is PydanticUndefined else _text(default)
-    return [Difference(key, _text(value), before, _one_line(field.description))]
+    words = "" if before is PydanticUndefined else _text(before)
+    return [Difference(key, _text(value), words, _one_line(field.description))]
 
 
-def _choice(key: str, value: BaseModel, default: Any, field: FieldInfo) -> list[Difference]:
-    if not isinstance(default, BaseModel) or type(value) is type(default):
+def _choice(key: str, value: BaseModel, before: Any, field: FieldInfo) -> list[Difference]:
+    if not isinstance(before, BaseModel) or type(value) is type(before):
         return []
     tag = next((name for name in ("name", "algo") if name in type(value).model_fields), "")
-    now, before = getattr(value, tag, ""), getattr(default, tag, "")
-    return [Difference(f"{key}.{tag}", _text(now), _text(before), _one_line(field.description))]
+    now, then = getattr(value, tag, ""), getattr(before, tag, "")
+    return [Difference(f"{key}.{tag}", _text(now), _text(then), _one_line(field.description))]
 
 
 def _text(value: Any) -> str:

@@ -1,100 +1,71 @@
-"""What the scores mean: the best checkpoint, and sentences for people.
+"""What the scores mean, in sentences: the state of the run, why the best is best, what to do.
 
-Merit is likeness minus excess leakage, that is leakage above what the base model shows anyway.
 A statement about a difference is made only where it exceeds both a size that matters and twice its
-standard error over the paired pictures (one error for the mild "still rising").
+standard error over the paired pictures.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from renma.judge.folder import Checkpoint
+from renma.judge.scoring.choice import Choice, Judged
+from renma.judge.scoring.measure import Scores
 
+State = Literal["under-trained", "well trained", "over-trained", "undecided"]
 MATTERS = 0.05
-"""Differences of shares smaller than this are not worth a sentence."""
-LEAKS = 0.10
-"""Excess leakage from which a LoRA is said to leak."""
+"""Differences smaller than this are not worth a sentence."""
 WEAK = 0.6
-"""Attributes brought back in fewer pictures than this are named."""
+"""Likeness below which the subject is not there yet."""
+ENOUGH = 0.9
+"""Likeness from which more of it is not worth training on for."""
+LEAKS = 0.15
+"""Leakage above the base model's from which a LoRA is said to leak."""
+LOST = 0.2
+"""Prompt following below the base model's from which a LoRA is over-trained."""
+COPIES = 0.25
+"""Share of pictures that are copies from which it is said."""
+FEW = 8
+"""Pictures below which nothing is decided."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Shares read in a set of pictures, all between 0 and 1."""
+class Verdict:
+    """What is said about a run."""
 
-    shares: tuple[float, ...]
-    """For each picture, the share of the wanted attributes."""
-    by_attribute: Mapping[str, float]
-    """For each attribute, the share of the pictures."""
-
-    @property
-    def mean(self) -> float:
-        """The mean share."""
-        return statistics.fmean(self.shares)
-
-    @property
-    def error(self) -> float | None:
-        """Standard error of the mean over pictures; unknown for a single one."""
-        return standard_error(self.shares)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One checkpoint, or the base model, with what was read."""
-
-    checkpoint: Checkpoint | None
-    likeness: Measured
-    leakage: Measured | None
-
-    def excess(self, base: Judged) -> float:
-        """Returns leakage above the base model's, at least 0; 0 where it was not measured."""
-        if self.leakage is None or base.leakage is None:
-            return 0.0
-        return max(0.0, self.leakage.mean - base.leakage.mean)
-
-    def merit(self, base: Judged) -> float:
-        """Returns likeness minus excess leakage."""
-        return self.likeness.mean - self.excess(base)
-
-
-def standard_error(numbers: Sequence[float]) -> float | None:
-    """Returns the standard error of a mean, or None for fewer than two numbers."""
-    if len(numbers) < 2:
-        return None
-    return statistics.stdev(numbers) / math.sqrt(len(numbers))
-
-
-def best_of(tried: Sequence[Judged], base: Judged) -> Judged:
-    """Returns the checkpoint of the highest merit; of equal ones the earlier."""
-    return max(tried, key=lambda one: round(one.merit(base), 9))
+    state: State
+    sentences: tuple[str, ...]
+    advice: tuple[str, ...]
 
 
 def verdict(
-    tried: Sequence[Judged], base: Judged, wanted: Mapping[str, str], reg_pictures: int
-) -> list[str]:
-    """Returns the verdict as sentences, the most important first.
+    tried: Sequence[Judged], base: Scores, choice: Choice, *, reg_pictures: int, held_out: int
+) -> Verdict:
+    """Returns the state of a run, sentences about it, the most important first, and advice.
 
     Args:
         tried: checkpoints from the least to the most trained.
         base: the base model on the same prompts and noise.
-        wanted: attribute to label.
+        choice: among them.
         reg_pictures: regularisation pictures of the run.
+        held_out: real pictures that were not trained on.
     """
-    best = best_of(tried, base)
-    sentences = [
-        _headline(best, base),
-        _learnt(best, base),
+    best, last = tried[choice.best], tried[-1]
+    state = _state(tried, base, choice)
+    pairs = [
+        _which(tried, choice),
+        _learnt(best, tried, state),
+        _later(tried, choice, base, state),
         _leak(best, base, reg_pictures),
-        _which(tried, best, base),
-        _rising(tried, best),
-        _weak(best, wanted),
-        _noise(best),
+        _follows(best, last, base),
+        _copies(best),
+        _sick(best),
+        _sure(choice, tried, best, held_out),
     ]
-    return [sentence for sentence in sentences if sentence]
+    sentences = tuple(text for text, _ in pairs if text)
+    return Verdict(state, sentences, tuple(dict.fromkeys(tip for _, tip in pairs if tip)))
 
 
 def percent(share: float) -> str:
@@ -102,92 +73,163 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
-def _headline(best: Judged, base: Judged) -> str:
-    text = f"The trigger brings back {percent(best.likeness.mean)} of the attributes"
-    if best.leakage is None or base.leakage is None:
-        return f"{text}. Leakage was not measured: [judge] class_prompts is empty."
-    return (
-        f"{text}; without the trigger they appear in {percent(best.leakage.mean)} "
-        f"(base model {percent(base.leakage.mean)})."
-    )
+Said = tuple[str, str]
+"""A sentence and an advice; either may be empty."""
 
 
-def _learnt(best: Judged, base: Judged) -> str:
-    before = percent(base.likeness.mean)
-    if _differs(best.likeness, base.likeness) > MATTERS:
-        return f"The base model shows {before} of them for the same prompts."
-    return (
-        f"The trigger is hardly learnt: the base model shows {before} for the same prompts. "
-        "Train longer or raise optimizer.learning_rate."
-    )
+def _state(tried: Sequence[Judged], base: Scores, choice: Choice) -> State:
+    best, last = tried[choice.best], tried[-1]
+    if len(best.scores.each["likeness"]) < FEW:
+        return "undecided"
+    if _over(tried, base, choice):
+        return "over-trained"
+    if best.scores.values["likeness"] < WEAK:
+        return "under-trained"
+    if best is last and _rising(tried):
+        return "under-trained"
+    return "well trained"
 
 
-def _leak(best: Judged, base: Judged, reg_pictures: int) -> str:
-    if best.leakage is None or base.leakage is None:
-        return ""
-    if _differs(best.leakage, base.leakage) <= LEAKS:
-        return "It does not leak: without the trigger the class looks as before."
-    points = round((best.leakage.mean - base.leakage.mean) * 100)
-    advice = (
-        "add more regularisation pictures or use fewer steps"
-        if reg_pictures
-        else "add regularisation pictures (data.reg_folder)"
-    )
-    return f"It leaks into the class, {points} points above the base model: {advice}."
-
-
-def _which(tried: Sequence[Judged], best: Judged, base: Judged) -> str:
-    if len(tried) == 1 or best.checkpoint is None:
-        return ""
+def _over(tried: Sequence[Judged], base: Scores, choice: Choice) -> bool:
+    """Says whether the run went on for too long: the last is worse, or follows no prompt more."""
     last = tried[-1]
+    gap = choice.merits[choice.best] - choice.merits[-1]
+    worse = gap > MATTERS and gap > 2 * choice.errors[-1]
+    return worse or _lost(last.scores, base) > LOST
+
+
+def _lost(scores: Scores, base: Scores) -> float:
+    """Returns how much prompt following fell below the base model's, 0 if within its error."""
+    if "following" not in scores.each or "following" not in base.each:
+        return 0.0
+    return _differs(base, scores, "following")
+
+
+def _rising(tried: Sequence[Judged]) -> bool:
+    if len(tried) < 2 or tried[-1].scores.values["likeness"] >= ENOUGH:
+        return False
+    return _differs(tried[-1].scores, tried[-2].scores, "likeness", errors=1.0) > 0.02
+
+
+def _which(tried: Sequence[Judged], choice: Choice) -> Said:
+    best = tried[choice.best]
+    likeness = percent(best.scores.values["likeness"])
+    text = f"{best.checkpoint.label} ({best.checkpoint.path.name}): likeness {likeness}"
+    if "leakage" in best.scores.values:
+        text += f", leakage {percent(best.scores.values['leakage'])}"
+    if "following" in best.scores.values:
+        text += f", prompt following {percent(best.scores.values['following'])}"
+    if len(tried) == 1:
+        return f"The only checkpoint is {text}.", "Keep more of them: train.save_every_steps."
+    return f"Best of {len(tried)} checkpoints is {text}.", ""
+
+
+def _learnt(best: Judged, tried: Sequence[Judged], state: State) -> Said:
+    likeness = best.scores.values["likeness"]
+    if state == "under-trained" and likeness < WEAK:
+        much = "hardly" if likeness < WEAK / 2 else "only partly"
+        text = (
+            f"Under-trained: the trigger is {much} learnt ({percent(likeness)} of the way from the "
+            "base model to real pictures)."
+        )
+        return text, "Train longer, or raise optimizer.learning_rate."
+    if state == "under-trained":
+        before = percent(tried[-2].scores.values["likeness"])
+        text = (
+            f"Under-trained: likeness is still rising ({before} to {percent(likeness)} at the last "
+            "two checkpoints)."
+        )
+        return text, "Train on: --resume with a larger train.max_steps."
+    return "", ""
+
+
+def _later(tried: Sequence[Judged], choice: Choice, base: Scores, state: State) -> Said:
+    best, last = tried[choice.best], tried[-1]
+    if state != "over-trained":
+        text = "Later checkpoints are no better." if best is not last else ""
+        return text, ""
+    gap = choice.merits[choice.best] - choice.merits[-1]
+    lost = _lost(last.scores, base)
+    reasons = [f"is {gap * 100:.0f} points below the best in merit"] if gap > MATTERS else []
+    if lost > LOST:
+        points = f"{lost * 100:.0f} points"
+        reasons.append(f"follows the prompt {points} less often than the base model does")
+    about = "the only checkpoint" if len(tried) == 1 else last.checkpoint.label
+    advice = (
+        f"Use {best.checkpoint.path.name}; next time stop there."
+        if best is not last and _lost(best.scores, base) <= LOST
+        else "Use fewer steps, a lower optimizer.learning_rate or a smaller adapter.rank."
+    )
+    return f"Over-trained: {about} {' and '.join(reasons)}.", advice
+
+
+def _leak(best: Judged, base: Scores, reg_pictures: int) -> Said:
+    if "leakage" not in best.scores.values:
+        return "Leakage was not measured: there is no prompt without the trigger.", ""
+    excess = _differs(best.scores, base, "leakage")
+    if excess <= LEAKS:
+        return "It does not leak: without the trigger the class looks as before.", ""
+    advice = (
+        "Add more regularisation pictures, or use fewer steps."
+        if reg_pictures
+        else "Add regularisation pictures: renma prepare regularize."
+    )
     text = (
-        f"Best checkpoint: {best.checkpoint.label} of {len(tried)} ({best.checkpoint.path.name})."
+        f"It leaks into the class word: without the trigger, {excess * 100:.0f} points more of the "
+        "subject than in the base model's pictures."
     )
-    gap = best.merit(base) - last.merit(base)
-    if best is last or last.checkpoint is None:
-        return text
-    if gap > MATTERS and gap > 2 * (last.likeness.error or 0.0):
-        return f"{text} The {last.checkpoint.label} is {gap * 100:.0f} points worse: over-trained."
-    return f"{text} Later ones are no better."
+    return text, advice
 
 
-def _rising(tried: Sequence[Judged], best: Judged) -> str:
-    if len(tried) < 2 or best is not tried[-1]:
-        return ""
-    before = tried[-2].likeness
-    if best.likeness.mean > 0.97 or _differs(best.likeness, before, errors=1.0) <= 0.02:
-        return ""
+def _follows(best: Judged, last: Judged, base: Scores) -> Said:
+    lost = _lost(best.scores, base)
+    if best is last or lost <= MATTERS:
+        return "", ""
+    text = (
+        f"It follows the rest of the prompt {lost * 100:.0f} points less often than the base "
+        "model does."
+    )
+    return text, "Caption what should stay free to change, or use fewer steps."
+
+
+def _copies(best: Judged) -> Said:
+    copies = best.scores.values.get("copying", 0.0)
+    if copies < COPIES:
+        return "", ""
     return (
-        f"Likeness is still rising ({percent(before.mean)} to {percent(best.likeness.mean)} "
-        "at the last two checkpoints): train on."
+        f"{percent(copies)} of its pictures are nearly training pictures.",
+        "Use more different pictures, fewer steps, or a smaller adapter.rank.",
     )
 
 
-def _weak(best: Judged, wanted: Mapping[str, str]) -> str:
-    weak = sorted(
-        (share, name) for name, share in best.likeness.by_attribute.items() if share < WEAK
-    )
-    if not weak:
-        return ""
-    named = ", ".join(
-        f"{name.replace('_', ' ')} {wanted[name]} ({percent(share)})" for share, name in weak[:3]
-    )
-    return f"Weakest: {named}."
+def _sick(best: Judged) -> Said:
+    if not best.scores.values.get("not_finite"):
+        return "", ""
+    return "Its file holds numbers that are none (NaN).", "Train anew in higher precision."
 
 
-def _noise(best: Judged) -> str:
-    count, error = len(best.likeness.shares), best.likeness.error
-    if error is None:
-        return "Measured on a single picture: raise [judge] pictures for a figure to rely on."
-    text = f"Measured on {count} pictures with the trigger, give or take {error * 100:.0f} points"
-    if best.leakage is None or best.leakage.error is None:
-        return f"{text} (one standard error)."
-    without, spread = len(best.leakage.shares), best.leakage.error * 100
-    return f"{text}, and {without} without it, give or take {spread:.0f} (one standard error)."
+def _sure(choice: Choice, tried: Sequence[Judged], best: Judged, held_out: int) -> Said:
+    count = len(best.scores.each["likeness"])
+    error = best.scores.error("likeness")
+    real = "held-out" if held_out else "training"
+    text = f"Measured on {count} pictures with the trigger against real {real} pictures"
+    if error is not None:
+        text += f", give or take {error * 100:.0f} points"
+    if len(tried) > 1:
+        text += f"; in {percent(choice.confidence)} of draws of them the choice is the same"
+    advice = ""
+    if count < FEW:
+        advice = f"{count} pictures decide nothing: raise judge.pictures."
+    return f"{text}.", advice
 
 
-def _differs(one: Measured, other: Measured, errors: float = 2.0) -> float:
+def _differs(one: Scores, other: Scores, name: str, errors: float = 2.0) -> float:
     """Returns the mean paired difference, or 0 where it is within ``errors`` standard errors."""
-    differences = [a - b for a, b in zip(one.shares, other.shares, strict=True)]
-    mean = statistics.fmean(differences)
-    return mean if mean > errors * (standard_error(differences) or 0.0) else 0.0
+    if name not in one.each or name not in other.each:
+        return 0.0
+    differences = one.each[name] - other.each[name]
+    mean = float(differences.mean())
+    error = 0.0
+    if len(differences) > 1:
+        error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    return mean if mean > errors * error else 0.0

@@ -15,6 +15,7 @@ from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_text
 from renma.data.notes import shown
+from renma.data.own_file import check_target
 from renma.data.pictures import read_straight
 from renma.prepare._record import Output, Record, Row
 
@@ -22,6 +23,8 @@ MOST = 300
 """Pictures on one sheet; of more, evenly spaced ones, so that the page opens at once."""
 SIDE = 192
 """Longer side of a thumbnail, pixels."""
+NAME = "sheet.html"
+_MARK = b"<title>renma prepare "
 _CHECKS = (255, 204)
 """Two greys of the ground that shows through transparent parts."""
 
@@ -39,6 +42,24 @@ class Thumb:
     text: str
 
 
+def check_sheet(out: Path) -> None:
+    """Makes sure that the sheet of a folder is written over nothing but an older one.
+
+    Args:
+        out: the folder to fill.
+
+    Raises:
+        UserError: it would be.
+    """
+    check_target(
+        out / NAME,
+        "renma",
+        (".html",),
+        lambda head: _MARK in head,
+        "Move or rename it: the contact sheet gets this name.",
+    )
+
+
 def write_sheet(
     out: Path,
     folder: Path,
@@ -54,6 +75,9 @@ def write_sheet(
         record: what was made of what.
         report: told the progress.
         originals: where sources lie that are not in the folder under their names.
+
+    Raises:
+        UserError: something of that name is there that is no sheet.
     """
     paths = originals or {}
     rows = [row for _, row in sorted(record.rows.items()) if row.outputs]
@@ -77,8 +101,9 @@ def write_sheet(
         total=len(rows),
         skipped=[row for _, row in sorted(record.rows.items()) if row.skipped],
     )
-    write_text(out / "sheet.html", page)
-    return out / "sheet.html"
+    check_sheet(out)  # it may have come there while the pictures were made
+    write_text(out / NAME, page)
+    return out / NAME
 
 
 def thumbnail(picture: Image.Image, boxes: Sequence[tuple[int, int, int, int]] = ()) -> str:

@@ -24,9 +24,10 @@ from renma.data.reading import listing
 from renma.engine.executors import spread
 from renma.prepare._beside import Beside, without_places
 from renma.prepare._captions import Captions
+from renma.prepare._nothing import nothing_made
 from renma.prepare._place import check_apart, check_ours
 from renma.prepare._record import Head, Output, Record, Row, lineage
-from renma.prepare._sheet import write_sheet
+from renma.prepare._sheet import check_sheet, write_sheet
 from renma.prepare._sources import RECORD, Source, find
 from renma.prepare._writing import IN_THE_WAY, Made, Unwritable, Work, WriteStage
 
@@ -54,7 +55,8 @@ def run_step(
         recaption: gives a picture another caption than its source's (default: the same bytes).
 
     Raises:
-        UserError: no pictures, or an output folder that is not this step's.
+        UserError: no pictures, an output folder that is not this step's, or pictures of which
+            nothing could be made.
         Interrupted: Ctrl-C; what is done stays done.
     """
     sources = find(options.folder)
@@ -65,6 +67,7 @@ def run_step(
     record = Record(out)
     before = record.head()
     check_ours(out, before, verb)
+    check_sheet(out)
     record.read()
     _check_same_originals(out, record, before, options.folder, sources)
     beside = Beside(options, out)
@@ -274,6 +277,8 @@ class _Step:
             f"{made} worked on now, {before} done before, {skipped} skipped"
         )
         self._report.line(f"look at {sheet}")
+        if rows and not any(row.outputs for row in rows):
+            raise nothing_made(self._options.folder, [row.skipped for row in rows])
 
 
 def recorded(options: Section) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from renma.data.duplicates import exact_duplicates
 from renma.data.notes import Notes, shown
 from renma.engine.executors import spread
 from renma.prepare._captions import Captions
+from renma.prepare._nothing import nothing_made
 from renma.prepare._place import check_apart, check_ours
 from renma.prepare._record import Head, Record, Row, lineage
-from renma.prepare._sheet import write_sheet
+from renma.prepare._sheet import check_sheet, write_sheet
 from renma.prepare._sources import RECORD
 from renma.prepare._step import recorded
 from renma.prepare.archives import Limits
@@ -48,13 +49,15 @@ def run(options: CollectOptions, report: Report) -> None:
     """Fills a folder.
 
     Raises:
-        UserError: a source that is not there or not to be trusted, or a folder that is not ours.
+        UserError: a source that is not there or not to be trusted, a folder that is not ours, or
+            pictures of which none can be taken in.
         Interrupted: Ctrl-C; what is taken in stays.
     """
     out = options.out
     check_apart(out, options.folders)
     record = Record(out)
     check_ours(out, record.head(), _VERB)
+    check_sheet(out)
     if options.dry_run:
         with tempfile.TemporaryDirectory() as elsewhere:
             _Collection(options, record, Path(elsewhere) / _INCOMING, report).plan()
@@ -289,3 +292,5 @@ class _Collection:
             f"{left} left out"
         )
         self._report.line(f"look at {sheet}")
+        if rows and not any(row.outputs for row in self._record.rows.values()):
+            raise nothing_made(self._options.folders[0], [row.skipped for row in rows])

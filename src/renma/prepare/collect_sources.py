@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from renma.core.errors import UserError
+from renma.core.place import near
 from renma.data.caption_file import CaptionFiles
 from renma.data.notes import Notes, shown
 from renma.data.pictures import ENDINGS
@@ -59,7 +60,11 @@ def find_origins(
         if source.is_dir():
             found += _of_folder(source, notes)
         elif not source.exists():
-            raise UserError("there is no such file or folder", where=shown(source))
+            raise UserError(
+                "there is no such file or folder",
+                where=shown(source),
+                remedy=shown(near(source, files=True)),
+            )
         elif is_archive(source):
             tell(f"unpacking {shown(source)}")
             found += _of_archive(source, into / str(number), limits, notes)

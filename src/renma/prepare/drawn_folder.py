@@ -19,7 +19,7 @@ from renma.data.notes import shown
 from renma.data.pictures import read_straight
 from renma.formats.infotext import PARAMETERS, infotext, web_name
 from renma.prepare._record import Head, Output, Record, Row
-from renma.prepare._sheet import MOST, thumbnail
+from renma.prepare._sheet import MOST, NAME, check_sheet, thumbnail
 from renma.prepare._sources import RECORD
 
 VERB = "regularize"
@@ -65,6 +65,7 @@ class DrawnFolder:
                 where=out,
                 remedy=f"Choose another with -o, such as '{out}, drawn'.",
             )
+        check_sheet(out)
 
     def sizes(self) -> dict[int, tuple[int, int]]:
         """Returns width and height of the pictures that were drawn before, by number."""
@@ -131,9 +132,11 @@ class DrawnFolder:
 
     def would(self) -> str:
         """Returns what would be drawn, as one line."""
-        there = len(self.wanted) - len(self._due)
+        away = self._away()
+        there = len(self.wanted) - len(self._due) - away
         also = f", {there} there already" if there else ""
-        return f"{counted(len(self._due), 'picture')} would be drawn into {self.out}{also}"
+        line = f"{counted(len(self._due), 'picture')} would be drawn into {self.out}{also}"
+        return f"{line}; {self._not_again(away)}" if away else line
 
     def add(self, index: int, picture: Image.Image, model: str) -> None:
         """Writes a picture and its caption, and then that they are there.
@@ -165,18 +168,28 @@ class DrawnFolder:
         self._record.finish()
         for name in self._kept:
             report.event("warned", text=f"{self.out / name} was changed by hand and is kept")
-        names = [row.outputs[0].name for row in self._record.rows.values()]
-        away = [name for name in names if not (self.out / name).exists()]
-        if away:
-            report.line(f"{counted(len(away), 'picture')} removed by hand, not drawn again")
-        there = len(names) - len(away) - self._drawn
+        if away := self._away():
+            report.line(self._not_again(away))
+        there = sum((self.out / row.outputs[0].name).exists() for row in self._record.rows.values())
+        there -= self._drawn
         before = f", {there} there already" if there else ""
         report.line(f"{self._drawn} drawn{before}: {self.out}")
         self._write_sheet(report)
-        report.line(f"look at {self.out / 'sheet.html'}")
+        report.line(f"look at {self.out / NAME}")
 
     def _known(self) -> dict[int, Facts]:
         return {int(name) - 1: row.outputs[0].facts for name, row in self._record.rows.items()}
+
+    def _away(self) -> int:
+        """Returns how many of the wanted pictures were drawn and removed since."""
+        numbers = [index for index in self._known() if index < len(self.wanted)]
+        return sum(not (self.out / f"{_stem(index)}.png").exists() for index in numbers)
+
+    def _not_again(self, away: int) -> str:
+        """Says that pictures stay away, and how many to ask for to have others for them."""
+        wanted = len(self.wanted)
+        line = f"{counted(away, 'picture')} removed by hand, not drawn again"
+        return f"{line}: --count {wanted} counts what was removed, --count {wanted + away} makes up"
 
     def _by_hand(self, index: int) -> bool:
         """Says whether a picture that would be drawn otherwise now was painted on since."""
@@ -217,7 +230,8 @@ class DrawnFolder:
         page = environment.get_template("drawn.html").render(
             head=self._record.head(), thumbs=thumbs, total=len(rows)
         )
-        write_text(self.out / "sheet.html", page)
+        check_sheet(self.out)  # it may have come there while the pictures were drawn
+        write_text(self.out / NAME, page)
 
 
 def _stem(index: int) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from renma.config.prepare.erase import EraseOptions
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report
+from renma.core.place import near
 from renma.core.store import file_hash
 from renma.data.notes import shown
 from renma.data.pictures import ENDINGS, WHITE, flatten, read_mask, read_straight
@@ -210,7 +211,9 @@ def _masks(folder: Path, names: list[str]) -> dict[str, Path]:
         UserError: no such folder, or a mask that belongs to no picture.
     """
     if not folder.is_dir():
-        raise UserError("there is no such folder of masks", where=folder)
+        raise UserError(
+            "there is no such folder of masks", where=shown(folder), remedy=shown(near(folder))
+        )
     by_place = {_stem(name): name for name in names}
     by_name: dict[str, list[str]] = {}
     for name in names:

@@ -35,16 +35,15 @@ def run(options: FaceOptions, report: Report) -> None:
     """
     work = FaceWork(options)
     work.detector()  # a wrong model is said now, and once, not by every worker
-    out = run_step("face", options, work, report)
-    if options.dry_run:
-        return
-    report.line(f"found by: {counted(facts(out), 'detector') or 'none'}")
     if options.detector == "auto" and options.model is None and not sees_drawings():
         report.event(
             "warned",
             text="only the detector for photographs is installed; for drawn faces: "
             "pip install animeface or nudenet, or give a network with --model",
         )
+    out = run_step("face", options, work, report)
+    if not options.dry_run:
+        report.line(f"found by: {counted(facts(out), 'detector') or 'none'}")
 
 
 @dataclass(frozen=True)

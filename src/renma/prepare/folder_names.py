@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from renma.core.errors import UserError
+from renma.core.place import near
 from renma.data.folders import folders
 from renma.data.notes import shown
 from renma.data.pictures import ENDINGS
@@ -21,7 +22,7 @@ def find_names(folder: Path) -> tuple[list[str], list[str]]:
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "there is no such folder"
-        raise UserError(what, where=shown(folder))
+        raise UserError(what, where=shown(folder), remedy=shown(near(folder)))
     names: list[str] = []
     dead: list[str] = []
     for place in folders(folder):

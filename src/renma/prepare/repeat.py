@@ -21,6 +21,8 @@ from renma.config.prepare.tasks import PREPARE_TASKS
 from renma.core.counted import counted
 from renma.core.errors import UserError, did_you_mean
 from renma.core.events import Report
+from renma.core.place import near
+from renma.data.notes import shown
 from renma.prepare._beside import is_beside
 from renma.prepare._place import is_empty
 from renma.prepare._record import Head, Record
@@ -99,7 +101,8 @@ def chain(made: Path) -> list[Step]:
             )
     if not steps:
         what = "was made by no step" if made.is_dir() else "there is no such folder"
-        raise UserError(what, where=made, remedy="Name a folder that `renma prepare` made.")
+        remedy = near(made) or "Name a folder that `renma prepare` made."
+        raise UserError(what, where=shown(made), remedy=shown(remedy))
     return steps[::-1]
 
 

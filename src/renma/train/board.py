@@ -15,7 +15,7 @@ from renma.core.events import Report
 
 
 class Board:
-    """Writes ``step`` and ``validated`` events as scalars.
+    """Writes ``step``, ``validated`` and ``judged`` events as scalars.
 
     TensorBoard's own writer hands records to a thread that dies of a full disk and takes the run
     along; here they are written at once. What cannot be written is told once, and the run goes on.
@@ -51,6 +51,8 @@ class Board:
             self._scalars(data["step"], curves | rates)
         if kind == "validated":
             self._scalars(data["step"], {"loss/validation/epoch_average": data["loss"]})
+        if kind == "judged":
+            self._scalars(data["step"], {"judge/merit": data["merit"]})
         self._then.event(kind, **data)
 
     def line(self, text: str) -> None:

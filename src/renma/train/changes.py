@@ -13,7 +13,7 @@ FREE = (
     # how long it goes on, and what it leaves behind
     "train.max_steps", "train.max_epochs", "train.save_every_steps", "train.save_every_epochs",
     "train.keep_checkpoints", "train.keep_states", "train.state_every_minutes", "train.tensorboard",
-    "train.max_bad_steps", "sample.", "judge.", "output.",
+    "train.max_bad_steps", "sample.", "judge.", "stop.", "output.",
     # where settings came from; the settings themselves are compared
     "preset",
     # measured beside the training

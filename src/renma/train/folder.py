@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def best(self) -> Path:
+        """A copy of the best checkpoint."""
+        return self.path / "best"
+
+    @property
     def state(self) -> Path:
         """What resume needs."""
         return self.path / "state"
@@ -224,7 +229,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=folder.path) from None
     try:
-        for place in (folder.path, folder.lora, folder.state, folder.samples):
+        for place in (folder.path, folder.lora, folder.best, folder.state, folder.samples):
             sweep(place)  # nobody else writes here now: what is half written stays so
         for place in (folder.path, folder.lora, folder.state):
             probe(place)

@@ -25,6 +25,7 @@ from renma.train.objectives import denoise
 from renma.train.objectives.draws import Draws, draw
 from renma.train.plan import Prepared, batches_per_step, trained_parts
 from renma.train.processes import Processes
+from renma.train.stop import Memory
 
 AVERAGE = 0.98
 """Decay of the shown running mean of the loss."""
@@ -101,7 +102,7 @@ class Trainer:
         self.steps = prepared.plan.steps
         self.batches_per_step = batches_per_step(run)
         self._pictures, self._begun = feed.fingerprint(), dict(begun or {})
-        self.counters = Counters()
+        self.counters, self.judged = Counters(), Memory()
         self.norms: NormReport | None = None
         self.groups = [g for p in trained_parts(run) for g in network.groups(run.adapter, p)]
         rates = [run.optimizer.rate(group.part) * group.factor for group in self.groups]
@@ -160,6 +161,7 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "counters": vars(self.counters),
                 "fingerprint": self._fingerprint(),
+                **({"stop": vars(self.judged)} if self.judged != Memory() else {}),
             }
         )
 
@@ -181,6 +183,7 @@ class Trainer:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.counters = Counters(**state["counters"])
+        self.judged = Memory.restored(state.get("stop"), self.run.stop)
 
     def _set_rates(self) -> None:
         built = zip(self.optimizer.param_groups, self.groups, self.rates_at, strict=True)

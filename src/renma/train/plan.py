@@ -24,6 +24,7 @@ from renma.train import foreign, machine, rate_chart, rules, start_plan
 from renma.train.cache_plan import Cached, cached
 from renma.train.caption_plan import Captions, Tokens, captions
 from renma.train.footing import footing
+from renma.train.judge_plan import Judgings, judgings
 from renma.train.picture_plan import Bucket, Seen, buckets, seen
 from renma.train.rules._base import Facts, Finding, find
 from renma.train.save_plan import Saves, saves
@@ -65,6 +66,7 @@ class Plan:
         rate_chart: lines for people.
         file_bytes: of a LoRA file.
         saves: what will be written.
+        judgings: of checkpoints while training.
         memory_mib: at the worst moment.
         memory: the same by what needs it while training, and what caching latents needs.
         seconds: that training takes.
@@ -96,6 +98,7 @@ class Plan:
     rate_chart: tuple[str, ...]
     file_bytes: int
     saves: Saves
+    judgings: Judgings
     memory_mib: float
     memory: dict[str, float]
     seconds: float
@@ -156,7 +159,7 @@ def prepare(run: Run, base: Path) -> Prepared:
     known = Facts(
         run, base, scan, order, model, chosen, made.parts, made.steps, made.seen, prompts.prompts,
         replace(made.saves, previews=len(prompts.prompts) * len(run.sample.weights)),
-        made.tokens, made.gpu,
+        made.tokens, made.gpu, made.judgings(len(prompts.prompts)),
     )  # fmt: skip
     found = find(rules.ALL, known)
     told = (*prompts.notes, *scan.warnings, *summary.get("warnings", ()))
@@ -250,11 +253,22 @@ class _Made:
     @cached_property
     def flops(self) -> float:
         """Operations of one optimizer step."""
-        batches, factor = self.order.epoch(0), self.model.latent_factor
-        pixels = sum(len(b.showings) * b.size[0] * b.size[1] for b in batches) / factor**2
-        once = costs.forward_flops(self.model.shapes["unet"], 1000) / 1000 * pixels / len(batches)
+        batches = self.order.epoch(0)
+        pixels = sum(len(b.showings) * b.size[0] * b.size[1] for b in batches)
         passes = 3 if self.run.train.gradient_checkpointing else 2
-        return once * passes * batches_per_step(self.run)
+        return self._forward(pixels / len(batches)) * passes * batches_per_step(self.run)
+
+    def _forward(self, pixels: float) -> float:
+        """Operations of one pass through the U-Net for so many pixels."""
+        once = costs.forward_flops(self.model.shapes["unet"], 1000) / 1000
+        return once * pixels / self.model.latent_factor**2
+
+    def judgings(self, prompts: int) -> Judgings:
+        """Returns the judgings; the pictures are of the model's own size, with guidance."""
+        flops = self._forward(self.model.native_size**2) * 2 * self.run.sample.steps
+        rate, _ = speed(self.run.train.precision)
+        training = self.steps * self.flops / rate
+        return judgings(self.run, self.saves, prompts, flops / rate, training)
 
     def plan(self, known: Facts, told: Sequence[str], found: Sequence[Finding]) -> Plan:
         run, order, batches = self.run, self.order, self.order.epoch(0)
@@ -287,6 +301,7 @@ class _Made:
             rate_chart=tuple(rate_chart.lines(run, self.steps, list(rates.items()))),
             file_bytes=self.size[1],
             saves=known.saves,
+            judgings=known.judgings,
             memory_mib=round(max(self.memory.total, self.caching_mib)),
             memory={name: round(mib, 1) for name, mib in memory.items()},
             seconds=round(_FIXED_SECONDS + self.steps * self.flops / rate),

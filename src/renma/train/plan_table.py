@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from renma.core.counted import counted, times
 from renma.train.cache_plan import Cached
 from renma.train.caption_plan import Captions, Said
+from renma.train.judge_plan import Judgings
 from renma.train.picture_plan import Bucket
 from renma.train.plan import Plan
 from renma.train.save_plan import Saves
@@ -155,6 +156,8 @@ def _run(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "files", _files(plan.saves)
     if plan.saves.preview_steps and plan.saves.previews:
         yield "previews", _previews(plan.saves)
+    if plan.judgings.steps:
+        yield "judged", _judged(plan.judgings)
     yield "memory", _memory(plan)
     guess = "" if plan.seconds_known else " (first run here: a guess)"
     yield "time", f"about {_time(plan.seconds)}{guess}"
@@ -172,9 +175,18 @@ def _files(found: Saves) -> str:
 
 
 def _previews(found: Saves) -> str:
-    steps = found.preview_steps
-    shown = ", ".join(map(str, steps[:4])) + (f" ... {steps[-1]}" if len(steps) > 4 else "")
-    return f"{counted(found.previews, 'picture')} after step {shown}"
+    return f"{counted(found.previews, 'picture')} after step {_some(found.preview_steps)}"
+
+
+def _judged(found: Judgings) -> str:
+    return (
+        f"after step {_some(found.steps)}, about {counted(found.pictures, 'picture')} each time "
+        f"and {_time(found.seconds)} in all; the run ends after {found.patience} without betterment"
+    )
+
+
+def _some(steps: Sequence[int]) -> str:
+    return ", ".join(map(str, steps[:4])) + (f" ... {steps[-1]}" if len(steps) > 4 else "")
 
 
 def _memory(plan: Plan) -> str:

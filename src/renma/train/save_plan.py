@@ -68,6 +68,8 @@ def saves(run: Run, order: Order, steps: int, base: Path, size: tuple[int, int])
         state=size[1],
         keep_states=train.keep_states,
     )
+    if run.stop.every_checkpoints and run.stop.keep_best:
+        room += size[0]  # the copy of the best one
     return Saves(
         files=(*files, (f"{name}.safetensors", steps)),
         kept=kept + 1,

@@ -12,12 +12,14 @@ from renma.core.events import Report
 from renma.engine.offload import out_of_memory, reason
 from renma.formats import state as states
 from renma.train.folder import RunFolder
+from renma.train.judging import Judging
 from renma.train.loop import StepResult, Trainer
 from renma.train.metadata import Progress
 from renma.train.previews import Previews
 from renma.train.retention import remove_surplus
 from renma.train.save import save_lora
 from renma.train.signals import StopRequest
+from renma.train.stop import Memory
 from renma.train.validation import Validation
 
 
@@ -30,6 +32,7 @@ class Session:
         previews: what is drawn.
         validation: measures the loss on held-out pictures, or None.
         report: told everything.
+        judging: has checkpoints judged; None in other processes, and where nobody judges.
     """
 
     def __init__(
@@ -39,13 +42,14 @@ class Session:
         previews: Previews,
         validation: Validation | None,
         report: Report,
+        judging: Judging | None = None,
     ) -> None:
         self.trainer, self.folder, self.previews = trainer, folder, previews
-        self.validation, self.report = validation, report
+        self.validation, self.report, self.judging = validation, report, judging
         self._saved_at = time.monotonic()
 
     def go(self) -> None:
-        """Trains until the last step.
+        """Trains until the last step, or until checkpoints get no better.
 
         Raises:
             Interrupted: a signal came; the state is saved.
@@ -58,13 +62,18 @@ class Session:
             if self.validation:
                 self._validate(self.validation)  # what there is to gain
         with StopRequest() as stop:
-            while trainer.counters.step < trainer.steps:
+            self._judge_late()
+            while trainer.counters.step < trainer.steps and not trainer.judged.over(
+                trainer.run.stop
+            ):
                 began = time.perf_counter()
                 result = self._step()
                 self._tell(result, time.perf_counter() - began)
                 self._guard(result)
                 last = trainer.counters.step == trainer.steps
-                self._keep(last, hurry=stop.exit_code is not None)
+                hurry = stop.exit_code is not None
+                self._keep(last, hurry)
+                self._judge(hurry)
                 if stop.take_save() and not last:
                     self._attempt(self._save_state)
                 code = self._stop(stop)
@@ -77,6 +86,8 @@ class Session:
                         f"stopped after step {step}; go on with: renma train --resume --out "
                         f"{self.folder.path}",
                     )
+            if trainer.counters.step < trainer.steps:
+                self._end_early()
 
     def _step(self) -> StepResult:
         try:
@@ -138,10 +149,15 @@ class Session:
             hurry: whether somebody waits for the run to stop: nothing is drawn or measured.
         """
         step, run = self.trainer.counters.step, self.trainer.run
-        if not self.trainer.processes.main:
-            return
         by_step = _every(run.train.save_every_steps, step, step - 1)
         by_epoch = self._epoch_due(run.train.save_every_epochs)
+        name = f"{run.output.name}-{by_epoch:06d}.safetensors"
+        name_of_step = f"{run.output.name}-step{step:08d}.safetensors"
+        if last or by_step or by_epoch:
+            checkpoint = self._final if last else name_of_step if by_step else name
+            self.trainer.judged.written(checkpoint, step, run.stop, last=last)
+        if not self.trainer.processes.main:
+            return
         minutes = run.train.state_every_minutes
         overdue = minutes and time.monotonic() - self._saved_at > 60 * minutes
         if last:
@@ -150,10 +166,8 @@ class Session:
         elif by_step or by_epoch or overdue:
             self._attempt(self._save_state)
         if by_epoch and not last:
-            name = f"{run.output.name}-{by_epoch:06d}.safetensors"
             self._attempt(lambda: self._save_lora(name))
         if by_step and not last:
-            name_of_step = f"{run.output.name}-step{step:08d}.safetensors"
             self._attempt(lambda: self._save_lora(name_of_step))
         if hurry:
             return
@@ -165,7 +179,42 @@ class Session:
 
     def save_final(self) -> None:
         """Writes the LoRA under the run's own name."""
-        self._save_lora(f"{self.trainer.run.output.name}.safetensors")
+        self._save_lora(self._final)
+
+    @property
+    def _final(self) -> str:
+        return f"{self.trainer.run.output.name}.safetensors"
+
+    def _judge(self, hurry: bool = False) -> None:
+        """Has the checkpoint judged that is due; what follows from it holds in all processes.
+
+        Where somebody waits for the run to stop it stays due, and is the first thing on resume.
+        """
+        trainer = self.trainer
+        if not trainer.judged.pending:
+            return
+        if self.judging and not hurry:
+            self.judging.judge(self.report)
+            self._attempt(self._save_state)
+        trainer.judged = Memory(**trainer.processes.share(vars(trainer.judged)))
+
+    def _judge_late(self) -> None:
+        """Judges what an earlier session did not get to; it may not even have written the file."""
+        pending = self.trainer.judged.pending
+        if pending and self.judging:
+            self._attempt(lambda: self._save_lora(pending))
+        self._judge()
+
+    def _end_early(self) -> None:
+        """Leaves what the last step would have left; the state last, it says that all is there."""
+        trainer = self.trainer
+        trainer.judged.stopped = step = trainer.counters.step
+        if not trainer.processes.main:
+            return
+        self.save_final()
+        if self.validation and not self._due_to_validate(step):
+            self._validate(self.validation)
+        self._save_state()
 
     def _epoch_due(self, every: int) -> int:
         """Returns the epoch that was completed in this step if one of every n is, else 0."""

@@ -21,10 +21,16 @@ from renma.train.plan import batches_per_step, prepare
 from renma.train.processes import Processes
 from renma.train.signals import before_the_loop
 from renma.train.source import Source, load
+from renma.train.stop import Appoint
 
 
-def run(options: TrainOptions, report: Report) -> None:
+def run(options: TrainOptions, report: Report, appoint: Appoint | None = None) -> None:
     """Trains, or continues, one run; one of several processes does its share.
+
+    Args:
+        options: of the command.
+        report: told everything.
+        appoint: makes who judges while the run trains, where ``[stop]`` asks for it.
 
     Raises:
         UserError: a mistake in the run, its pictures or its folder.
@@ -59,7 +65,7 @@ def run(options: TrainOptions, report: Report) -> None:
             from renma.train.work import train
 
             there = Source(complete, folder.path, folder.toml)
-            train(there, folder, prepared, resume, processes, log, allow)
+            train(there, folder, prepared, resume, processes, log, allow, appoint)
 
 
 def _with_processes(run: Run, folder: RunFolder, processes: Processes, resume: bool) -> Run:

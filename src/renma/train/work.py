@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 import renma
-from renma.config import Run
 from renma.config.prompts import prompts
 from renma.core.errors import UserError
 from renma.core.events import Report, read_events
@@ -24,6 +23,7 @@ from renma.train.board import Board
 from renma.train.check import table
 from renma.train.folder import RunFolder
 from renma.train.held import Held
+from renma.train.judging import Judging
 from renma.train.loop import Trainer
 from renma.train.plan import Prepared, remember_speed
 from renma.train.previews import Previews
@@ -31,6 +31,7 @@ from renma.train.processes import Processes
 from renma.train.save import portability_of
 from renma.train.session import Session
 from renma.train.source import Source
+from renma.train.stop import Appoint
 from renma.train.validation import Validation
 
 
@@ -42,6 +43,7 @@ def train(
     processes: Processes,
     report: Held,
     allow: tuple[str, ...] = (),
+    appoint: Appoint | None = None,
 ) -> None:
     """Trains a run to its end.
 
@@ -53,6 +55,7 @@ def train(
         processes: who shares the work.
         report: told everything; a resumed run is accepted once all it depends on is compared.
         allow: what may differ from the run that is continued.
+        appoint: makes who judges while the run trains; needed where the run asks for it.
 
     Raises:
         UserError: a mistake that shows only now.
@@ -77,6 +80,9 @@ def train(
     session = Session(trainer, folder, previews, Validation.of(trainer.feed, run), report)
     if _complete(session, folder, report):
         return
+    if run.stop.every_checkpoints and processes.main:
+        assert appoint is not None, "[stop] needs somebody who judges"
+        session.judging = Judging(trainer, folder, appoint(folder.path, report))
     _started(trainer, prepared, began, report)
     board = None
     if run.train.tensorboard and processes.main:
@@ -87,7 +93,7 @@ def train(
     finally:
         if board:
             board.close()
-    _finished(folder, prepared, run, began, encoding, report)
+    _finished(folder, prepared, trainer, began, encoding, report)
 
 
 def _previews(source: Source, folder: RunFolder, prepared: Prepared) -> Previews:
@@ -123,12 +129,20 @@ def _check_length(trainer: Trainer, folder: RunFolder) -> None:
 def _complete(session: Session, folder: RunFolder, report: Report) -> bool:
     """Says whether the run is over; a final file that is missing is written again."""
     trainer = session.trainer
-    steps = trainer.steps
-    if trainer.counters.step < steps:
+    memory, step, steps = trainer.judged, trainer.counters.step, trainer.steps
+    stopped = memory.stopped == step < steps and memory.over(trainer.run.stop)
+    if memory.pending or not (stopped or step == steps):
         return False
     final = folder.lora / f"{trainer.run.output.name}.safetensors"
     if trainer.processes.main and not final.exists():
         session.save_final()
+    if stopped:
+        report.line(f"nothing to do: after step {step} of {steps} it {memory.reason()}")
+        report.line(
+            f"to train on all the same: renma train --resume --out {folder.path} --set "
+            f"stop.patience={2 * memory.waiting}, or stop.every_checkpoints=0 to the last step"
+        )
+        return True
     report.line(f"nothing to do: all {steps} steps are done in {folder.path}")
     return True
 
@@ -176,10 +190,12 @@ def _started(trainer: Trainer, prepared: Prepared, began: float, report: Report)
 
 
 def _finished(
-    folder: RunFolder, prepared: Prepared, run: Run, began: float, encoding: float | None,
+    folder: RunFolder, prepared: Prepared, trainer: Trainer, began: float, encoding: float | None,
     report: Report,
 ) -> None:  # fmt: skip
+    run, memory, step = trainer.run, trainer.judged, trainer.counters.step
     name = f"{run.output.name}.safetensors"
+    early = memory.reason() if step < trainer.steps else ""
     rows = list(read_events(folder.events))
     times = [row["seconds"] for row in rows if row["kind"] == "step"]
     # the first steps warm caches up; a run of fewer tells nothing about speed
@@ -187,17 +203,32 @@ def _finished(
         remember_speed(prepared.flops, statistics.median(times[3:]), run.train.precision)
     report.event(
         "finished",
-        steps=prepared.plan.steps,
+        steps=step,
         seconds=round(time.monotonic() - began + _earlier(rows), 1),
         peak_memory_mib=max(filter(None, (peak_mib(), encoding)), default=None),
         **({"step_memory_mib": peak_mib()} if encoding else {}),
         path=str(Path("lora") / name),
+        **({"reason": early} if early else {}),
     )
+    if early:
+        report.line(early)
     report.line(f"the LoRA: {folder.lora / name}")
+    if run.stop.every_checkpoints and run.stop.keep_best and memory.best:
+        report.line(f"the best of {memory.judgings} judged: {folder.best / name}")
 
 
 _AT_WORK = frozenset(
-    {"started", "step", "sampling", "sample", "saved", "validated", "interrupted", "finished"}
+    {
+        "started",
+        "step",
+        "sampling",
+        "sample",
+        "saved",
+        "validated",
+        "judged",
+        "interrupted",
+        "finished",
+    }
 )
 """Events that only a run at work tells; what is said while one begins may come hours later."""
 

@@ -19,13 +19,13 @@ from renma.adapters._base import Adapter, LayerSpec
 from renma.config.file_tasks import ConvertOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.engine import layer_facts, low_rank
 from renma.engine.model import DTYPES
 from renma.formats import layer_limits, lora_file, lora_names
 from renma.formats.layer_shape import weight_shape
 from renma.formats.lora_file import LoraFile
 from renma.formats.model_weights import ModelWeights
 from renma.formats.portability import portability
-from renma.use import layer_facts, low_rank
 from renma.use.layer_update import is_lora, lora_layer, precision, whole_layer
 from renma.use.lora_output import keep_inputs, read
 from renma.use.network_facts import described

@@ -23,13 +23,14 @@ from renma.config.file_tasks import ExtractOptions
 from renma.core import keyed
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.engine import low_rank
+from renma.engine.low_rank import Factors
 from renma.formats.checkpoint import BASE_VERSION, Family, Place
-from renma.use import low_rank, model_stream
+from renma.use import model_stream
 from renma.use.layer_update import Layer, block, lora_layer
 from renma.use.loha_fit import MOST as MOST_LOHA
 from renma.use.loha_fit import fit, loha_layer
 from renma.use.lora_output import keep_inputs, save
-from renma.use.low_rank import Factors
 from renma.use.model_stream import Part, reading
 from renma.use.network_facts import described
 

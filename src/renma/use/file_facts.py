@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renma import adapters
-from renma.config import block_names
-from renma.core.errors import UserError
-from renma.formats import lora_file, module_names
+from renma.engine import layer_facts
+from renma.formats import layer_block, lora_file
 from renma.formats.layer_shape import weight_shape
 from renma.formats.lora_file import LoraFile
 from renma.formats.metadata import tag_counts
 from renma.formats.portability import portability
-from renma.use import layer_facts
 from renma.use.lora_output import notes_of
 
-"""Layers of a down block in SD 1, SD 2 and SDXL; block labels count with it."""
 _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 _KINDS = {
     r"\.attn1\.": "self-attention",
@@ -129,7 +126,7 @@ def facts(path: Path) -> FileFacts:
 
 def _layer(key: str, file: LoraFile) -> LayerFacts:
     row = file.layers[key]
-    part, path = _place(key)
+    part, path = layer_block.place(key)
     try:
         algorithm = adapters.algorithm(row)
     except ValueError:
@@ -139,7 +136,7 @@ def _layer(key: str, file: LoraFile) -> LayerFacts:
         key=key,
         part=part,
         kind=next((kind for word, kind in _KINDS.items() if re.search(word, path)), "other"),
-        block=_block(part, path, _per_block(file)),
+        block=layer_block.label(part, path, layer_block.per_block(file.layers)),
         algorithm=f"{algorithm} with DoRA" if "dora_scale" in row else algorithm,
         rank=layer_facts.rank_of(row),
         alpha=float(alpha) if alpha is not None and alpha.numel() == 1 else None,
@@ -147,32 +144,6 @@ def _layer(key: str, file: LoraFile) -> LayerFacts:
         parameters=sum(t.numel() for t in row.values() if t.dim() and t.is_floating_point()),
         norm=layer_facts.strength(key, row),
     )
-
-
-def _place(key: str) -> tuple[str, str]:
-    """Returns part and path; a model that is not known keeps its key."""
-    try:
-        return module_names.module_path(key)
-    except UserError:
-        return "unknown model", key
-
-
-def _per_block(file: LoraFile) -> int:
-    """Returns the layers of a down block: 2 in every Stable Diffusion, fewer in small models.
-
-    A file tells it by the highest number that it names; one with text layers alone means nothing.
-    """
-    numbers = re.findall(
-        r"unet_down_blocks_\d+_(?:attentions|resnets)_(\d+)_", "\n".join(file.layers)
-    )
-    return 1 + max(map(int, numbers)) if numbers else 2
-
-
-def _block(part: str, path: str, per_block: int) -> str:
-    names = {"text_encoder": "TE", "text_encoder_2": "TE2"}
-    if part != "unet":
-        return names.get(part, "?")
-    return block_names.label(path, per_block)
 
 
 def _blocks(layers: Iterable[LayerFacts]) -> list[BlockFacts]:
@@ -186,18 +157,12 @@ def _blocks(layers: Iterable[LayerFacts]) -> list[BlockFacts]:
             sum(row.parameters for row in rows),
             None if any(row.norm is None for row in rows) else _together(rows),
         )
-        for block, rows in sorted(groups.items(), key=lambda item: _order(item[0]))
+        for block, rows in sorted(groups.items(), key=lambda item: layer_block.order(item[0]))
     ]
 
 
 def _together(rows: Iterable[LayerFacts]) -> float:
     return sum((row.norm or 0.0) ** 2 for row in rows) ** 0.5
-
-
-def _order(block: str) -> tuple[int, str]:
-    starts = ("TE", "BASE", "IN", "M", "OUT")
-    place = next((i for i, start in enumerate(starts) if block.startswith(start)), len(starts))
-    return place, block
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

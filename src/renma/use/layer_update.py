@@ -17,12 +17,12 @@ from renma import adapters
 from renma.adapters._additive import Additive
 from renma.adapters._base import Adapter, LayerSpec
 from renma.core.errors import UserError
+from renma.engine import layer_facts
+from renma.engine.low_rank import Factors, balanced
 from renma.engine.model import DTYPES
 from renma.formats import layer_limits, module_names
 from renma.formats.layer_shape import weight_shape
 from renma.formats.lora_names import cast_layer
-from renma.use import layer_facts
-from renma.use.low_rank import Factors, balanced
 
 Layer = dict[str, Tensor]
 """Tensors of one layer by suffix."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from renma.engine.low_rank import Factors
 from renma.use.layer_update import Layer
-from renma.use.low_rank import Factors
 
 MOST = 64
 """Highest rank: a sweep needs (outputs + columns) * rank^2 numbers."""

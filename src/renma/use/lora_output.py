@@ -7,10 +7,10 @@ from pathlib import Path
 
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.engine import layer_facts
 from renma.formats import lora_file
 from renma.formats.lora_file import LoraFile
 from renma.formats.metadata import shown
-from renma.use import layer_facts
 from renma.use.layer_update import Layer, is_lora
 
 

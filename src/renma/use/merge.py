@@ -19,10 +19,11 @@ from renma.config.file_tasks import MergeOptions
 from renma.core import keyed
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.engine import low_rank
 from renma.formats.lora_file import LoraFile
 from renma.formats.lora_names import cast
 from renma.formats.peft_names import RANKED
-from renma.use import low_rank, merge_model
+from renma.use import merge_model
 from renma.use.layer_update import (
     Layer,
     Update,

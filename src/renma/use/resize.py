@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from renma.config.file_tasks import ResizeOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.engine import low_rank
 from renma.formats.lora_file import LoraFile
-from renma.use import low_rank
 from renma.use.layer_update import (
     Layer,
     Update,

@@ -17,9 +17,11 @@ from rich.text import Text
 from renma.config.file_tasks import ShowOptions
 from renma.core.events import Report
 from renma.core.store import write_text
+from renma.data.own_file import check_target
 from renma.formats.metadata import shown
 from renma.use.file_facts import FileFacts, facts
 
+_PAGE_MARK = b'<meta name="generator" content="renma">'
 _WIDTH = 100
 _BAR = 32
 _TAGS = 20
@@ -33,8 +35,9 @@ def run(options: ShowOptions, report: Report) -> None:
     """Prints the facts of the file, or writes the page.
 
     Raises:
-        UserError: it is no LoRA file.
+        UserError: it is no LoRA file, or the page would be written over something else.
     """
+    check_target(options.html, "--html", (".html", ".htm"), lambda head: _PAGE_MARK in head)
     found = facts(options.file)
     if options.html:
         write_text(options.html, page(found))

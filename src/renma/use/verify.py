@@ -15,12 +15,12 @@ from renma.config.file_tasks import VerifyOptions
 from renma.config.layer_table import Slot
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.engine import layer_facts
 from renma.formats import layer_limits, lora_file, safetensors
 from renma.formats.layer_shape import weight_shape
 from renma.formats.lora_file import LoraFile
 from renma.formats.metadata import shown
 from renma.formats.model_weights import ModelWeights
-from renma.use import layer_facts
 from renma.use.lora_output import notes_of
 
 LARGEST_SCALE = 1000.0

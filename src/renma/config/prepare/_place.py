@@ -60,7 +60,8 @@ class Place:
 def read_place(cells: Sequence[Any], where: str = "") -> Place:
     """Returns what four written values mean.
 
-    Four numbers up to 1 are shares of the picture, as are numbers with ``%``; else they are pixels.
+    Four numbers up to 1 are shares of the picture, as are numbers with ``%``; else they are pixels,
+    and a share among them is a mistake, as is a width or height of a single pixel.
 
     Args:
         cells: left, top, width, height.
@@ -79,6 +80,15 @@ def read_place(cells: Sequence[Any], where: str = "") -> Place:
     shares = not any(percent) and max(numbers) <= 1
     flags = [shares or each for each in percent]
     left, top, width, height = numbers
+    loose = [number for number, share in zip(numbers, flags, strict=True) if not share]
+    single = [number for number, share in zip(numbers[2:], flags[2:], strict=True) if not share]
+    if any(0 < number < 1 for number in loose) or 1 in single:
+        raise UserError(
+            f"'{', '.join(str(cell).strip() for cell in cells)}' mixes shares up to 1 with others",
+            where=where or None,
+            remedy="Write pixels 10, 20, 300, 200, or shares 0.1, 0.2, 0.5, 0.3, or 10%, 20, 50%, "
+            "200 for both.",
+        )
     if not width or not height:
         raise UserError("the box holds no pixel", where=where or None, remedy=f"Write {FORM}.")
     return Place((left, top, width, height), (flags[0], flags[1], flags[2], flags[3]), where)

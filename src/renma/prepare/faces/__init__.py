@@ -12,7 +12,7 @@ from renma.prepare.faces._base import Box, Detect, Face, Source, distinct, overl
 
 __all__ = ["Box", "Detect", "Face", "distinct", "identity", "opened", "overlap"]
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same detector would find other faces."""
 _WAYS: dict[str, Callable[[Source], Detect]] = {
     "auto": auto.opened,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from renma.train.rules import adapter, captions, model, pictures, rates, saving, sizes, words
+from renma.train.rules import adapter, captions, model, pictures, rates, saving, sizes, stop, words
 
 ALL = (
     *model.RULES,
@@ -13,4 +13,5 @@ ALL = (
     *adapter.RULES,
     *rates.RULES,
     *saving.RULES,
+    *stop.RULES,
 )

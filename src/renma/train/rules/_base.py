@@ -18,6 +18,7 @@ from renma.data.item import Item
 from renma.data.order import Order
 from renma.formats.model_facts import ModelFacts
 from renma.train.caption_plan import Tokens
+from renma.train.judge_plan import Judgings
 from renma.train.picture_plan import Seen
 from renma.train.save_plan import Saves
 
@@ -44,6 +45,7 @@ class Facts:
         saves: what will be written.
         tokens: counts tokens of captions.
         gpu: whether training will compute on one.
+        judgings: of checkpoints while training.
     """
 
     run: Run
@@ -59,6 +61,7 @@ class Facts:
     saves: Saves
     tokens: Tokens
     gpu: bool
+    judgings: Judgings
 
     @cached_property
     def trained(self) -> list[Item]:

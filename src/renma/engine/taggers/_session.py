@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from renma.caption.taggers._base import Form, Tagger, contract
 from renma.core.errors import UserError
 from renma.engine.onnx_session import device_of, failures, opened
+from renma.engine.taggers._base import Form, Tagger, contract
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ from renma.core.store import digest, file_hash
 if TYPE_CHECKING:
     import numpy as np
 
-HERE = "renma.caption.taggers"
+HERE = "renma.engine.taggers"
 SHIPPED = Path(__file__).parents[2] / "assets" / "tagger"
 _BESIDE = ("_data", ".data")
 """What ONNX files of more than 2 GB put behind their name for the file that holds the weights."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renma.caption.taggers._base import Tag
 from renma.core.errors import UserError
 from renma.core.text_file import decode
+from renma.engine.taggers._base import Tag
 
 if TYPE_CHECKING:
     import numpy as np

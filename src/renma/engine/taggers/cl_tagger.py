@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from renma.caption.taggers import wd14
-from renma.caption.taggers._base import Tag
 from renma.core import json_file
 from renma.core.errors import UserError
 from renma.core.text_file import decode
+from renma.engine.taggers import wd14
+from renma.engine.taggers._base import Tag
 
 LISTS = ("tag_mapping.json",)
 SIDE = wd14.SIDE

@@ -1,0 +1,55 @@
+"""Sheets that other commands left in a run's folder: grids, block maps, the judge's evidence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from renma.judge.inline import Picture, from_file
+
+MOST = 6
+"""Grids in the page; others are named."""
+_SIDE, _BYTES = 2000, 380_000
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sheet with what its PNG tells about itself."""
+
+    name: str
+    title: str
+    picture: Picture
+    prompts: tuple[tuple[str, str], ...]
+    """(kind, text) of its pages; an older or foreign picture names none."""
+
+
+def grids(folder: Path) -> tuple[list[Sheet], list[str]]:
+    """Returns the grids of a folder and the names of those that were left out."""
+    paths = sorted(path for path in folder.glob("grid*.png") if path.is_file())
+    return [_sheet(path) for path in paths[:MOST]], [path.name for path in paths[MOST:]]
+
+
+def sheet(folder: Path, name: str) -> Sheet | None:
+    """Returns the sheet of a name, or None."""
+    path = folder / name
+    return _sheet(path) if path.is_file() else None
+
+
+def _sheet(path: Path) -> Sheet:
+    title, prompts = _about(path)
+    return Sheet(path.name, title, from_file(path, _SIDE, _BYTES), prompts)
+
+
+def _about(path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    try:
+        with Image.open(path) as picture:
+            row = json.loads(picture.info.get("renma", "{}"))
+        prompts = tuple((str(one["kind"]), str(one["text"])) for one in row.get("prompts", []))
+        return str(row.get("title", "")), prompts
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError):
+        return "", ()
+    except Image.DecompressionBombError:
+        return "", ()

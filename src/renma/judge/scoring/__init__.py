@@ -1,0 +1,1 @@
+"""How good a checkpoint is: prompts to judge by, measures, the comparison, its words."""
