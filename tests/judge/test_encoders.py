@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -185,6 +186,32 @@ def test_dino_is_transformers_class_token(tmp_path, kind):
     assert encoder.encode(pictures()).dtype == np.float32
     assert np.allclose(encoder.encode(pictures()), states[:, 0].numpy(), atol=1e-5)
     assert encoder.name.startswith("DINOv2" if "v2" in kind else "DINO (tiny)")
+
+
+def test_opening_says_nothing_and_leaves_the_loudness_as_it_was(tmp_path):
+    """G3. ViT's pooler is left out on purpose; transformers' table about it is no news."""
+    from transformers.utils import logging as loudness
+
+    class Kept(logging.Handler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lines: list[str] = []
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.lines.append(record.getMessage())
+
+    kept, before = Kept(), loudness.get_verbosity()
+    folder = dino_folder(tmp_path / "tiny", "vit")
+    loudness.add_handler(kept)
+    try:
+        ViTModel.from_pretrained(folder, add_pooling_layer=False)
+        assert kept.lines  # else nothing would be shown by what follows
+        kept.lines.clear()
+        Dino(folder, "cpu")
+    finally:
+        loudness.remove_handler(kept)
+    assert kept.lines == []
+    assert loudness.get_verbosity() == before
 
 
 def test_batches_and_order_change_nothing(clip_folder):

@@ -11,10 +11,11 @@ import torch
 
 from renma.config.run_tasks import TrainOptions
 from renma.core.events import Report, Silent
+from renma.core.judgement import Judgement
 from renma.engine.network import Network
 from renma.families._base import Family
 from renma.train import task
-from renma.train.stop import Judgement, Referee
+from renma.train.stop import Referee
 
 
 class Scripted:

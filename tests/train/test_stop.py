@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from renma.config.stop import StopConfig
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
+from renma.core.judgement import Judgement
 from renma.engine.attach import hosted
 from renma.engine.network import Network
 from renma.families._base import Family
 from renma.formats import safetensors, state
 from renma.train.loop import Trainer
-from renma.train.stop import Judgement, Memory, judged_steps
+from renma.train.stop import Memory, judged_steps
 from testbed.referees import Scripted, careless, judged
 from testbed.runs import kinds, train
 

@@ -15,10 +15,10 @@ from renma.cli import main
 from renma.config import load_run
 from renma.core.errors import UserError
 from renma.core.events import Silent, read_events
+from renma.core.judgement import Judgement
 from renma.train import check
 from renma.train.plan import prepare
 from renma.train.signals import StopRequest
-from renma.train.stop import Judgement
 from testbed.referees import Scripted, judged
 from testbed.runs import kinds
 

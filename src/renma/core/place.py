@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
-
-from renma.core.errors import did_you_mean
 
 
 def is_there(path: Path) -> bool:
@@ -41,7 +40,9 @@ def near(path: Path, *, files: bool = False) -> str:
     except OSError:  # nobody may look, or it is a file
         return ""
     # a folder in which the rest of the path lies says more than a name that is a little nearer
-    whole = [n for n in names if is_there(missing.with_name(n) / rest)]
-    hint = did_you_mean(missing.name, whole) or did_you_mean(missing.name, names)
-    name = hint.removeprefix("Did you mean '").removesuffix("'?")
-    return f"Did you mean '{missing.with_name(name)}'?" if hint else ""
+    whole = [name for name in names if is_there(missing.with_name(name) / rest)]
+    if found := get_close_matches(missing.name, whole, n=1):
+        return f"Did you mean '{missing.with_name(found[0]) / rest}'?"
+    if found := get_close_matches(missing.name, names, n=1):
+        return f"Did you mean '{missing.with_name(found[0])}'?"
+    return ""

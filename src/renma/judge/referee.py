@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.core.judgement import Judgement
 from renma.judge.folder import RunRecord
 from renma.judge.scoring.choice import LEAKAGE, merit
 from renma.judge.scoring.examiner import Examiner
 
 if TYPE_CHECKING:
     from renma.families._base import Family
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a checkpoint is worth."""
-
-    merit: float
-    error: float | None = None
 
 
 class RunReferee:
@@ -40,7 +32,7 @@ class RunReferee:
         examiner = Examiner(RunRecord.open(folder), report)
         examiner.check()
 
-    def merit(self, checkpoint: Path, step: int, family: Family | None) -> Judged:
+    def merit(self, checkpoint: Path, step: int, family: Family | None) -> Judgement:
         """Returns likeness less the price of leakage and of lost prompt following.
 
         Args:
@@ -57,4 +49,4 @@ class RunReferee:
             raise UserError(f"the checkpoint of step {step} is gone", where=checkpoint)
         scores = examiner.examine(checkpoint).scores
         errors = [scores.error("likeness") or 0.0, LEAKAGE * (scores.error("leakage") or 0.0)]
-        return Judged(merit(scores, examiner.base.scores), sum(e * e for e in errors) ** 0.5)
+        return Judgement(merit(scores, examiner.base.scores), sum(e * e for e in errors) ** 0.5)

@@ -15,12 +15,13 @@ import torch
 
 from renma.core.errors import UserError
 from renma.core.events import Report
+from renma.core.judgement import Judgement
 from renma.core.store import write_atomic
 from renma.engine.offload import evaluating, out_of_memory, visiting
 from renma.families._base import Family
 from renma.train.folder import RunFolder
 from renma.train.loop import Trainer
-from renma.train.stop import Judgement, Referee
+from renma.train.stop import Referee
 
 
 class Judging:

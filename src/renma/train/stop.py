@@ -14,22 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from renma.config.stop import StopConfig
 from renma.core.events import Report
+from renma.core.judgement import Judgement
 
 if TYPE_CHECKING:
     from renma.families._base import Family
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a referee makes of a checkpoint.
-
-    Attributes:
-        merit: the higher the better; comparable with the others of the run.
-        error: its standard error, if known.
-    """
-
-    merit: float
-    error: float | None = None
 
 
 class Referee(Protocol):
