@@ -29,10 +29,10 @@ from typing import Any
 from renma.config.run_tasks import TrainOptions
 from renma.core import keyed
 from renma.core.events import Silent, read_events
+from renma.drawing.sheet import sheet
 from renma.judge.folder import RunRecord
 from renma.judge.grid import shot
 from renma.judge.paint import Cell, open_painter
-from renma.drawing.sheet import sheet
 from renma.train import task
 
 ROUNDS, CALIBRATION = 2, 10

@@ -27,7 +27,8 @@ COURSES: dict[str, dict[str, float]] = {
     "slow": {"optimizer.learning_rate": 3e-4, "optimizer.text_encoder_lr": 1e-3},
     "fast": {"optimizer.learning_rate": 3e-3, "optimizer.text_encoder_lr": 6e-3},
 }
-"""Learning rates, of the U-Net and of the text encoder."""
+"""Learning rates, of the U-Net and of the text encoder: as the samples have them, too low for a
+short run, too high for a long one."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,10 @@ seed = {found.number}
 
 [sample]
 scale = 4.0
+steps = 12
 
 [judge]
+pictures = 6
 trigger_prompts = {quoted(found.trigger_prompts)}
 class_prompts = {quoted(found.class_prompts)}
 
