@@ -26,13 +26,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from renma.config.picture_recipe import Recipe
+from renma.config.prompts import Prompt
 from renma.config.run_tasks import TrainOptions
 from renma.core import keyed
 from renma.core.events import Silent, read_events
+from renma.drawing.painter import Cells
+from renma.drawing.picture_source import Shelf, Source
 from renma.drawing.sheet import sheet
 from renma.judge.folder import RunRecord
-from renma.judge.grid import shot
-from renma.judge.paint import Cell, open_painter
 from renma.train import task
 
 ROUNDS, CALIBRATION = 2, 10
@@ -247,18 +251,37 @@ def picture(work: Path, names: list[str], target: Path) -> None:
     rows, labels = [], []
     for name in (None, *names):
         record = RunRecord.open(work / (name or names[0]))
-        painter = open_painter(record, Silent())
-        checkpoint = record.need_checkpoints()[-1].path if name else None
-        cells = [
-            Cell(shot(record, text, keyed.key(record.run.train.seed, "row", i) % 2**31), checkpoint)
-            for _, text, count in PROMPTS
-            for i in range(count)
-        ]
-        rows.append(painter.paint(cells))
+        painter = Cells(record.path / "cells", Silent(), device=record.run.train.device)
+        paths = painter.paint(row_of(record, with_lora=name is not None))
+        rows.append([Image.open(path) for path in paths])
         labels.append(KINDS[name].title if name else "base model")
     heads = [label for label, _, count in PROMPTS for _ in range(count)]
     page = sheet(rows, row_labels=labels, column_labels=heads, cell=CELL)
     page.save(target, quality=72, optimize=True)
+
+
+def row_of(record: RunRecord, *, with_lora: bool) -> list[Recipe]:
+    """Returns the pictures of one row, drawn as the run's previews are."""
+    last, how = record.need_checkpoints()[-1].path, record.run.sample
+    source, shelf = Source.of_run(record.run, record.path, last), Shelf(None, {})
+    facts = source.facts()
+    loras = (*shelf.standing(source), *([shelf.used("row", last)] if with_lora else []))
+    shared = {**source.basis(facts), "loras": loras}
+    same: dict[str, Any] = {
+        "width": facts.native_size,
+        "height": facts.native_size,
+        **{option: getattr(how, option) for option in ("steps", "sampler", "scale", "rescale")},
+    }
+    return [
+        Recipe(
+            **shared,
+            prompt=Prompt(
+                text=text, seed=keyed.key(record.run.train.seed, "row", i) % 2**31, **same
+            ),
+        )
+        for _, text, count in PROMPTS
+        for i in range(count)
+    ]
 
 
 def markdown(table: dict[str, Any]) -> str:

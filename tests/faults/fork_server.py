@@ -227,8 +227,25 @@ def tree(step: int) -> dict[str, Any]:
     }
 
 
+def stopping(
+    project: str, out: str, values: list[str], merits: dict[str, float],
+    resume: bool = False, killed_at: int = 0,
+) -> None:  # fmt: skip
+    """Trains until nothing gets better; ``killed_at`` is the step whose judging kills it."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from testbed.referees import Scripted, judged
+
+    def look(_path: Path, step: int, _family: Any) -> None:
+        if step == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    referee = Scripted({int(step): merit for step, merit in merits.items()}, look)
+    judged(Path(project), out, referee, *values, resume=resume)
+
+
 JOBS = {
     "train": train,
+    "stopping": stopping,
     "unheard": unheard,
     "save_state": save_state,
     "save_checkpoint": save_checkpoint,

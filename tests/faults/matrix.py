@@ -113,6 +113,8 @@ MATRIX = (
         "F8", "killed, then continued", "A",
         "the same file to the last bit, on the same machine, versions and threads",
         _in("faults/test_kill_trials", "test_killed_and_continued", "test_the_trials_could_fail")
+        + _in("faults/test_stop_killed", "test_killed_at_any_file_event",
+              "test_killed_in_the_middle_of_judging")
         + _in("train/test_resume", "test_resume_is_bit_identical")
         + _in("optimizers/test_state", "test_ten_steps_are_five_saved_loaded_and_five"),
     ),

@@ -37,10 +37,10 @@ def quick(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda p: p.name)
 def test_commands_run_in_their_order(readme: Path, tmp_path: Path, monkeypatch, capsys):
-    """Everything but `make` and `pip`, on two pictures and with two training steps."""
+    """Everything but `make` and `pip`, on three pictures and with two training steps."""
     monkeypatch.chdir(tmp_path)
     Path("my-pictures").mkdir()
-    for index, colour in enumerate(("red", "blue")):
+    for index, colour in enumerate(("red", "blue", "green")):
         Image.new("RGB", (128, 128), colour).save(f"my-pictures/{index}.png")
         Path(f"my-pictures/{index}.txt").write_text(f"yourname, {colour}")
     shutil.copytree(ROOT / "src/renma/assets/mame", "models/my-sd15")
@@ -52,7 +52,7 @@ def test_commands_run_in_their_order(readme: Path, tmp_path: Path, monkeypatch, 
     for words in commands(readme):
         if words[0] == "cp":
             copied = [file for pattern in words[1:-1] for file in Path().glob(pattern)]
-            assert len(copied) == 4
+            assert len(copied) == 6
             for file in copied:
                 shutil.copy(file, words[-1])
         elif words[0] == "renma":  # the rest is make and the activation of .venv

@@ -12,8 +12,8 @@ from renma.cli.app import main
 from renma.config.blocks_task import BlocksOptions
 from renma.core.events import Silent
 from renma.drawing.painter import Cells
-from renma.judge.block_effect import Effects
 from renma.judge.blocks import examine, open_subject
+from renma.judge.blocks.effect import Effects
 from testbed.lora_files import POINT, TEXT, Layer, lora, write
 
 PROMPT = "person, smile --w 64 --h 64 --n blurry"

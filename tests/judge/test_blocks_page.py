@@ -14,12 +14,12 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from renma.config.model import ModelConfig
 from renma.config.picture_recipe import Recipe, UsedLora
 from renma.config.prompts import Prompt
-from renma.judge.block_effect import Effects, Setting, measure
-from renma.judge.block_page import render
-from renma.judge.block_rows import Row
-from renma.judge.block_sheet import sheet_of
-from renma.judge.heat import heat_map, palette, top_of
-from renma.judge.picture_change import change, from_others
+from renma.judge.blocks.effect import Effects, Setting, measure
+from renma.judge.blocks.heat import heat_map, palette, top_of
+from renma.judge.blocks.page import render
+from renma.judge.blocks.picture_change import change, from_others
+from renma.judge.blocks.rows import Row
+from renma.judge.blocks.sheet import sheet_of
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" <img src='https://example.org/a.png'>"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from renma.judge.chart import Curve, chart, number, smoothed, thinned, ticks
+from renma.judge.report.chart import Curve, chart, number, smoothed, thinned, ticks
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 

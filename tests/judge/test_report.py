@@ -22,16 +22,11 @@ from safetensors.numpy import save_file
 
 from renma.config.run_tasks import ReportOptions
 from renma.core.errors import UserError
-from renma.judge import (
-    contact,
-    report,
-    report_curves,
-    report_heroes,
-    report_previews,
-    report_sheets,
-)
+from renma.judge import report
 from renma.judge.folder import RunRecord
 from renma.judge.inline import inline
+from renma.judge.report import contact, curves, heroes, previews, sheets
+from renma.judge.report.page import HERO, LARGEST
 from testbed import judged_run
 from testbed.html_page import Page
 
@@ -40,7 +35,7 @@ ONLY_HERE = (
     "girl", "trigger aa12", "20 steps", "aa12, smile", "step 10", "aa12, one", "one.png",
     "bucket 64×64", "1 min 15 s", "512 MiB", "optimizer.learning_rate", "0.001", "0.0001",
     "schedule.name", "cosine", "[sample]", "lora/girl-step00000010.safetensors", "ss_steps",
-    "torch", "Python", "renma prepare lint pictures --json > lint.json", "a page", "a caption",
+    "torch", "Python", "renma prepare lint pictures --resolution 64 --json > lint.json", "a page", "a caption",
     "Where the LoRA acts", "smile comes by itself", "82 %", "frown", "0.42", "0.20",
 )  # fmt: skip
 
@@ -207,10 +202,10 @@ def test_previews_are_thinned_to_first_and_last(finished: Path) -> None:
         {**row, "index": index, "step": step} for step in range(100, 200) for index in range(12)
     ]
     add_events(finished, *rows)
-    found = report_previews.previews(RunRecord.open(finished))
-    assert len(found.steps) == report_previews.MOST_STEPS
+    found = previews.previews(RunRecord.open(finished))
+    assert len(found.steps) == previews.MOST_STEPS
     assert (found.steps[0], found.steps[-1], found.all_steps) == (10, 199, 102)
-    assert (len(found.rows), found.all_prompts) == (report_previews.MOST_PROMPTS, 12)
+    assert (len(found.rows), found.all_prompts) == (previews.MOST_PROMPTS, 12)
     assert all(len(one.pictures) == len(found.steps) for one in found.rows)
     assert found.rows[1].prompt == "p (weight 0.5)"
     assert "10 of 12 prompts at 8 of 102 steps." in make(finished).text
@@ -223,7 +218,7 @@ def test_curves_show_what_was_measured(finished: Path) -> None:
         *({"kind": "step", "step": n, "loss": 0.1, "grad_norm": 0.2, "max_norm": norms} for n in (21, 22)),
         *({"kind": "validated", "step": step, "loss": 1 / step} for step in (5, 10, 20)),
     )  # fmt: skip
-    found = {one.title: one for one in report_curves.charts(RunRecord.open(finished))}
+    found = {one.title: one for one in curves.charts(RunRecord.open(finished))}
     assert [one.name for one in found["Loss"].lines] == ["each step", "smoothed", "held out"]
     assert len(found["Loss"].lines[2].dots) == 3
     assert "held out: 0.2 at step 5, 0.05 at step 20" in found["Loss"].about
@@ -237,7 +232,7 @@ def test_curves_show_what_was_measured(finished: Path) -> None:
 
 def test_a_resumed_run_counts_each_step_once(finished: Path) -> None:
     add_events(finished, {"kind": "step", "step": 20, "loss": None, "lr": {"unet": 1e-3}})
-    loss, rates = report_curves.charts(RunRecord.open(finished))
+    loss, rates = curves.charts(RunRecord.open(finished))
     assert loss.lines[0].path.count(",") == 19
     assert rates.lines[0].path.count(",") == 20
 
@@ -273,13 +268,13 @@ def noise(seed: int, side: int) -> Image.Image:
 
 def test_bounds_of_pictures_add_up() -> None:
     """Base64 writes three bytes as four; 600 kB are left for the text."""
-    sheets = (report_sheets.MOST + 2) * report_sheets._BYTES
-    drawn = report_previews.MOST_STEPS * report_previews.MOST_PROMPTS * report_previews._BYTES
-    heroes = 2 * (report_heroes.WITH + report_heroes.WITHOUT) * report_heroes._BYTES
-    newest = report.HERO * report_previews._BYTES
+    pages = (sheets.MOST + 2) * sheets._BYTES
+    drawn = previews.MOST_STEPS * previews.MOST_PROMPTS * previews._BYTES
+    pairs = 2 * (heroes.WITH + heroes.WITHOUT) * heroes._BYTES
+    newest = HERO * previews._BYTES
     data = 2 * contact.MOST * contact.BYTES
-    pictures = sheets + drawn + data + max(heroes, newest)
-    assert pictures * 4 / 3 < report.LARGEST - 600_000
+    pictures = pages + drawn + data + max(pairs, newest)
+    assert pictures * 4 / 3 < LARGEST - 600_000
 
 
 @pytest.mark.parametrize("most", [60_000, 10_000, 3_000])
@@ -308,7 +303,7 @@ def test_the_worst_pictures_keep_the_page_small(finished: Path) -> None:
     judged_run.write(finished)
     page = make(finished)
     size = (finished / "report.html").stat().st_size
-    assert 2_000_000 < size < report.LARGEST
+    assert 2_000_000 < size < LARGEST
     assert "Not shown: grid-6.png, grid-7.png" in page.text
     assert "and 140 more in events.jsonl" in page.text
 

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from renma.judge import report
 from renma.judge.folder import RunRecord
-from renma.judge.report_heroes import Pair, pairs
+from renma.judge.report.heroes import Pair, pairs
 from testbed import judged_run
 from testbed.html_page import Page
 

@@ -24,15 +24,15 @@ def test_what_the_command_prints_is_shown(
     """The very line that the page gives, run in the run's folder."""
     monkeypatch.setenv("RENMA_CACHE", str(finished.parent / "cache"))
     monkeypatch.chdir(finished)
-    command = "renma prepare lint pictures --json > lint.json"
+    command = "renma prepare lint pictures --resolution 64 --json > lint.json"
     assert command in make(finished).text
     words, _, target = command.partition(" > ")
     assert main([*words.split()[1:], "--executor", "serial"]) == 0
     (finished / target).write_text(capsys.readouterr().out, encoding="utf-8")
     page = make(finished)
     assert command not in page.text
-    # both pictures are the same pink, and 64 pixels wide
-    for text in ("Something was found in 2 of 2 pictures", "Exact duplicate", "two.png", "Small"):
+    # both pictures are the same pink
+    for text in ("Something was found in 2 of 2 pictures", "The same file twice", "two.png"):
         assert text in page.text, text
     assert "changed since" not in page.text
 
@@ -60,6 +60,31 @@ def test_an_answer_is_read_as_every_shell_writes_it(finished: Path, coding: str)
     assert "/some/where" not in page.text
 
 
+def test_titles_are_said_and_older_answers_have_none(finished: Path) -> None:
+    found = {"code": "same-stem", "picture": "a.png"}
+    row = {"folder": "p", "pictures": 2, "findings": [found, found | {"code": "x", "title": "Odd"}]}
+    (finished / "lint.json").write_text(json.dumps(row))
+    text = make(finished).text
+    assert "Same stem" in text
+    assert "Odd" in text
+
+
+def test_each_folder_is_examined_at_its_own_resolution(finished: Path) -> None:
+    sets = """train_folder = ""
+[[data.datasets]]
+subsets = [{image_dir = "here"}, {image_dir = "reg", is_reg = true}]
+[[data.datasets]]
+resolution = [128, 32]
+subsets = [{image_dir = "there"}]"""
+    toml = (finished / "run.toml").read_text()
+    toml = toml.replace('train_folder = "pictures"\nresolution = 64', f"resolution = 96\n{sets}")
+    (finished / "run.toml").write_text(toml)
+    text = make(finished).text
+    assert "renma prepare lint here --resolution 96 --json > lint-1.json" in text
+    assert "renma prepare lint there --resolution 64 --json > lint-2.json" in text
+    assert "lint-3" not in text
+
+
 def test_nothing_was_found(finished: Path) -> None:
     answer(finished, 0)
     assert "Nothing was found in 20 pictures" in make(finished).text
@@ -71,7 +96,7 @@ def test_it_is_found_beside_the_pictures_and_in_the_project(finished: Path) -> N
     (finished / "pictures").rename(elsewhere / "pictures")
     toml = (finished / "run.toml").read_text().replace('"pictures"', "'../data/pictures'")
     (finished / "run.toml").write_text(toml)
-    assert "renma prepare lint ../data/pictures --json" in make(finished).text
+    assert "renma prepare lint ../data/pictures --resolution 64 --json" in make(finished).text
     answer(elsewhere, 3)
     assert "Something was found in 3 of 20" in make(finished).text
 

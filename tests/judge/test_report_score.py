@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from renma.core.errors import UserError
-from renma.judge import report, report_score
+from renma.judge import report
 from renma.judge.folder import RunRecord
-from renma.judge.report_score import Scores
+from renma.judge.report import scores
+from renma.judge.report.scores import Scores
 from testbed import judged_run
 from testbed.html_page import Page
 
@@ -24,7 +25,7 @@ def make(folder: Path) -> Page:
 
 
 def read(folder: Path) -> Scores:
-    found = report_score.read(RunRecord.open(folder))
+    found = scores.read(RunRecord.open(folder))
     assert found
     return found
 

@@ -9,7 +9,7 @@ from renma.config.load import validate
 from renma.config.presets import laid_under
 from renma.config.schedule import CosineWithRestarts
 from renma.judge import report
-from renma.judge.settings import beginning, differences
+from renma.judge.report.settings import beginning, differences
 from testbed.html_page import Page
 
 

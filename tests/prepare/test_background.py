@@ -366,7 +366,8 @@ def test_where_nothing_was_found_nobody_is_named(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "in/a.png")
     told = Told()
-    run(options(tmp_path / "in", out=tmp_path / "out", backend="flat"), told)
+    with pytest.raises(UserError, match="nothing was made of 1 picture: "):
+        run(options(tmp_path / "in", out=tmp_path / "out", backend="flat"), told)
     assert any("skipped" in line for line in told.lines)
     assert not any("found by" in line for line in told.lines)
 

@@ -323,9 +323,9 @@ def test_options_that_do_not_fit_are_refused(changes: dict[str, object], said: s
 def test_photographs_are_no_masks(folder: Path, tmp_path: Path) -> None:
     """Given by mistake they would erase whatever is bright; soft rims of a brush are fine."""
     told = Told()
-    run(options(folder, out=tmp_path / "out", masks=folder), told)
-    said = "\n".join(told.lines)
-    assert "is no painted mask" in said
+    with pytest.raises(UserError, match="is no painted mask"):
+        run(options(folder, out=tmp_path / "out", masks=folder), told)
+    assert "is no painted mask" in "\n".join(told.lines)
     assert not list((tmp_path / "out").glob("*.png"))
     brush = Image.new("L", (300, 200))
     ImageDraw.Draw(brush).ellipse((100, 60, 180, 140), fill=255)

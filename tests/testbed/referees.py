@@ -17,6 +17,9 @@ from renma.families._base import Family
 from renma.train import task
 from renma.train.stop import Referee
 
+FEW = "adapter.targets.only=['*mid_block*to_q','*mlp.fc1']"
+"""Few layers, of both parts: when a run ends and what is kept does not depend on them."""
+
 
 class Scripted:
     """Judges by a table.

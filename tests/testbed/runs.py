@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from renma.config.run_tasks import TrainOptions
 from renma.core.events import Silent, read_events
@@ -29,3 +30,8 @@ def losses(folder: Path) -> list[float]:
 def kinds(folder: Path) -> list[str]:
     """Kinds of all events, in their order."""
     return [row["kind"] for row in read_events(folder / "events.jsonl")]
+
+
+def rows(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """All events of one kind, in their order."""
+    return [row for row in read_events(folder / "events.jsonl") if row["kind"] == kind]

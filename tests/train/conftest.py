@@ -36,10 +36,7 @@ tensorboard = false
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with run.toml, train/2_aa12 person and reg/1_person."""
-    draw(tmp_path / "train" / "2_aa12 person", ["red", "green", "blue"], "aa12, smile, {}")
-    draw(tmp_path / "reg" / "1_person", ["grey", "black"], "person, {}")
-    (tmp_path / "run.toml").write_text(RUN)
-    return tmp_path
+    return made(tmp_path)
 
 
 @pytest.fixture
@@ -50,6 +47,14 @@ def lopsided(project: Path) -> Path:
         picture.paste("orange", (0, 0, 20, 64))
         picture.save(path)
     return project
+
+
+def made(folder: Path) -> Path:
+    """Makes the project in a folder."""
+    draw(folder / "train" / "2_aa12 person", ["red", "green", "blue"], "aa12, smile, {}")
+    draw(folder / "reg" / "1_person", ["grey", "black"], "person, {}")
+    (folder / "run.toml").write_text(RUN)
+    return folder
 
 
 def draw(folder: Path, colours: list[str], caption: str) -> None:

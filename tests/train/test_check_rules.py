@@ -256,7 +256,15 @@ WITH_EFFECT = {
         (nothing, ["stop.every_checkpoints=0", "train.save_every_steps=20"]),
     ],
     "dear-judging": [
-        (nothing, ["stop.every_checkpoints=14", "judge.pictures=1", "sample.steps=1", "judge.class_prompts=['a']"]),
+        (
+            nothing,
+            [
+                "stop.every_checkpoints=14",
+                "judge.pictures=1",
+                "sample.steps=1",
+                "judge.class_prompts=['a']",
+            ],
+        ),
     ],
     "previews-idle": [
         (nothing, ["sample.steps=20", "sample.sampler=ddim", "sample.weights=[1.0]"]),

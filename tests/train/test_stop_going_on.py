@@ -14,60 +14,49 @@ import pytest
 from renma.cli import main
 from renma.config import load_run
 from renma.core.errors import UserError
-from renma.core.events import Silent, read_events
+from renma.core.events import Silent
 from renma.core.judgement import Judgement
 from renma.train import check
 from renma.train.plan import prepare
 from renma.train.signals import StopRequest
-from testbed.referees import Scripted, judged
-from testbed.runs import kinds
+from testbed.heard import Heard
+from testbed.referees import FEW, Scripted, judged
+from testbed.runs import kinds, rows
 
-ON = ("train.max_steps=8", "train.save_every_steps=1", "stop.every_checkpoints=1")
-PEAK = {1: 0.9, 2: 0.2, 3: 0.3, 4: 0.1, 5: 0.95, 6: 0.5, 7: 0.4, 8: 0.3}
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def rows(out: Path, kind: str) -> list[dict[str, Any]]:
-    return [row for row in read_events(out / "events.jsonl") if row["kind"] == kind]
+ON = ("train.max_steps=4", "train.save_every_steps=1", "stop.every_checkpoints=1", FEW)
+PEAK = {1: 0.9, 2: 0.2, 3: 0.95, 4: 0.5}
 
 
 def test_resume_says_why_it_ended_and_how_to_go_on(project: Path):
     referee = Scripted(PEAK)
-    out = judged(project, "a", referee, *ON, "stop.patience=2")
+    out = judged(project, "a", referee, *ON, "stop.patience=1")
     before = kinds(out)
     (out / "lora" / "lora.safetensors").unlink()
     heard = Heard()
-    judged(project, "a", referee, *ON, "stop.patience=2", resume=True, report=heard)
+    judged(project, "a", referee, *ON, "stop.patience=1", resume=True, report=heard)
     new = set(kinds(out)[len(before) :])
     assert "saved" in new  # the lost file came back, nothing else happened
     assert not new & {"started", "step", "judged", "finished"}
     said = "\n".join(heard.lines)
-    assert "nothing to do: after step 3 of 8 it stopped early: no betterment in 2 judgings" in said
+    assert "nothing to do: after step 2 of 4 it stopped early: no betterment in 1 judging" in said
     assert "step 1, merit 0.900" in said
-    assert "--set stop.patience=4, or stop.every_checkpoints=0 to the last step" in said
-    judged(project, "a", referee, *ON, "stop.patience=4", resume=True)
-    assert referee.asked == [1, 2, 3, 4, 5, 6, 7, 8]  # step 5 came in time
-    assert rows(out, "finished")[-1]["steps"] == 8
+    assert "--set stop.patience=2, or stop.every_checkpoints=0 to the last step" in said
+    judged(project, "a", referee, *ON, "stop.patience=2", resume=True)
+    assert referee.asked == [1, 2, 3, 4]  # step 3 came in time
+    assert rows(out, "finished")[-1]["steps"] == 4
     assert "reason" not in rows(out, "finished")[-1]
-    assert rows(out, "judged")[-1]["best_step"] == 5
+    assert rows(out, "judged")[-1]["best_step"] == 3
 
 
 def test_less_patience_ends_a_run_that_goes_on_and_no_rule_takes_it_to_its_end(project: Path):
-    out = judged(project, "a", Scripted(PEAK), *ON, "train.max_steps=4", "stop.patience=9")
-    judged(project, "a", Scripted(PEAK), *ON, "stop.patience=3", resume=True)
-    assert rows(out, "finished")[-1]["steps"] == 4
+    out = judged(project, "a", Scripted(PEAK), *ON, "train.max_steps=2", "stop.patience=9")
+    judged(project, "a", Scripted(PEAK), *ON, "stop.patience=1", resume=True)
+    assert rows(out, "finished")[-1]["steps"] == 2
     assert rows(out, "finished")[-1]["reason"].startswith("stopped early")
-    off = ("train.max_steps=5", "stop.every_checkpoints=0")
+    off = ("train.max_steps=3", "stop.every_checkpoints=0")
     judged(project, "a", Scripted({}), *ON, *off, resume=True)
-    assert [row["step"] for row in rows(out, "step")] == [1, 2, 3, 4, 5]
-    assert rows(out, "finished")[-1]["steps"] == 5
+    assert [row["step"] for row in rows(out, "step")] == [1, 2, 3]
+    assert rows(out, "finished")[-1]["steps"] == 3
 
 
 def test_nobody_who_wants_to_stop_waits_for_a_judging(project: Path, monkeypatch):
@@ -85,7 +74,12 @@ def test_nobody_who_wants_to_stop_waits_for_a_judging(project: Path, monkeypatch
 
 
 def test_check_shows_when_it_judges_and_what_that_takes(project: Path):
-    values = [*ON, "judge.trigger_prompts=['aa12', 'aa12, smile']", "judge.pictures=3"]
+    values = [
+        *ON,
+        "train.max_steps=8",
+        "judge.trigger_prompts=['aa12', 'aa12, smile']",
+        "judge.pictures=3",
+    ]
     run = load_run(project / "run.toml", values)
     plan = prepare(run, project).plan
     assert plan.judgings.steps == (1, 2, 3, 4, 5, 6, 7, 8)
@@ -99,7 +93,9 @@ def test_check_shows_when_it_judges_and_what_that_takes(project: Path):
     other = prepare(load_run(project / "run.toml", half), project).plan
     assert other.judgings.share == pytest.approx(plan.judgings.share / 2)
     assert other.saves.room == plan.saves.room
-    off = prepare(load_run(project / "run.toml", [*ON, "stop.every_checkpoints=0"]), project).plan
+    off = prepare(
+        load_run(project / "run.toml", [*values, "stop.every_checkpoints=0"]), project
+    ).plan
     assert plan.saves.room - off.saves.room == plan.file_bytes
     assert not [row for row in check.table(off) if row.startswith("judged")]
 

@@ -12,13 +12,9 @@ from PIL import Image
 
 from renma.cli.app import main
 from renma.config.model import ModelConfig
-from renma.core.events import Silent
 from renma.drawing import drawn_file
 from renma.drawing.picture_source import Source
-from renma.engine.sample import Shot
 from renma.families import _twins
-from renma.judge.folder import RunRecord
-from renma.judge.paint import Cell, open_painter
 from testbed.runs import train
 
 RUN = """
@@ -82,10 +78,10 @@ def test_previews_samples_and_grids_of_a_zero_terminal_run_are_the_same(
     again = sample(tmp_path / "p", str(run), "--again", str(path))
     assert levels(opened(again), opened(path)) == 0
     (lora,) = (run / "lora").glob("lora.safetensors")
-    (painted,) = open_painter(RunRecord.open(run), Silent()).paint(
-        [Cell(Shot("a", "", 64, 96, 3, 3, 4.0), lora)]
-    )
-    assert levels(preview, painted) <= 1
+    grid = ["grid", str(run), "--x", "weight=1", "--prompt", "a --w 64 --h 96 --d 3 --s 3 --l 4"]
+    assert main([*grid, "--device", "cpu"]) == 0
+    (cell,) = (run / "cells").glob("*.png")
+    assert levels(preview, opened(cell)) <= 1
     plain = ("--prompt", "a", "--lora", str(lora), *HOW)
     other = sample(tmp_path / "q", str(tmp_path / "sd2-v"), *plain)
     assert levels(opened(other), opened(path)) > 10

@@ -122,8 +122,7 @@ def test_shown_as_text_json_and_page(tmp_path: Path):
 
 def test_the_page_is_written_over_nothing_but_a_page(tmp_path: Path):
     """G3, F19: --html with the name of something else leaves that as it is."""
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(POINT_FILE)
+    path = written(tmp_path / "a.safetensors", **rows())
     page = tmp_path / "x.html"
     for _ in range(2):
         show.run(ShowOptions(file=path, html=page), Lines())

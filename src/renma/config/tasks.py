@@ -70,6 +70,13 @@ TASKS: tuple[Task, ...] = (
         "renma judge mine/runs/001",
     ),
     Task(
+        "absorbed",
+        "renma.judge.absorbed",
+        "renma.config.absorbed_task:AbsorbedOptions",
+        "Tell which tags the trigger absorbed, which still answer, which changed their meaning.",
+        "renma absorbed mine/runs/001 --tags 'pink hair'",
+    ),
+    Task(
         "blocks",
         "renma.judge.blocks",
         "renma.config.blocks_task:BlocksOptions",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from renma.families._base import Family
 
 Device = Literal["auto", "cpu", "cuda"]
+Load = Callable[[Recipe], "Family"]
 _DIGITS = 20
 """Of the digest, in a cell's name."""
 
@@ -39,7 +40,8 @@ class Cells:
         report: told ``sampling`` with pictures done and all that are due.
         device: where to compute.
         batch_size: pictures computed at once (default: 8 on a CPU, else 1).
-        model: gives the model to draw with, without LoRAs (default: the recipe's is loaded).
+        model: gives the model to draw with, without LoRAs (default: the recipe's is loaded, and
+            kept for the next call).
     """
 
     def __init__(
@@ -53,7 +55,8 @@ class Cells:
     ) -> None:
         self.folder, self.report = folder, report
         self.device: Device = device
-        self.batch_size, self.model = batch_size, model
+        self.batch_size = batch_size
+        self._model: Load = (lambda _: model()) if model else LastModel(device)
 
     def paint(self, recipes: Sequence[Recipe]) -> list[Path]:
         """Returns a picture file for each recipe, in order; draws those that are not there.
@@ -77,7 +80,7 @@ class Cells:
                 self.report,
                 device=self.device,
                 batch_size=self.batch_size,
-                model=self.model,
+                model=self._model,
             )
         return paths
 
@@ -88,7 +91,7 @@ def draw(
     *,
     device: Device = "auto",
     batch_size: int | None = None,
-    model: Callable[[], Family] | None = None,
+    model: Load | None = None,
 ) -> None:
     """Draws pictures and writes each as soon as it is done.
 
@@ -97,33 +100,63 @@ def draw(
         report: told ``sampling`` with pictures done and in all.
         device: where to compute.
         batch_size: pictures computed at once (default: 8 on a CPU, else 1).
-        model: gives the model to draw with, without LoRAs (default: the recipe's is loaded).
+        model: gives the model of a recipe, without LoRAs (default: it is loaded).
 
     Raises:
         UserError: a LoRA does not fit the model, a full disk.
     """
+    load = model or LastModel(device)
     done = 0
     report.event("sampling", done=0, total=len(due))
     for alike in _by(due, _model):
-        first = due[alike[0]]
-        family = model() if model else _loaded(first, device)
-        # one set of LoRAs after another: of a hundred checkpoints, one is in memory
-        for group in _by({path: due[path] for path in alike}, _loras):
-            for count in _drawn(family, {path: due[path] for path in group}, batch_size, report):
-                done += count
-                report.event("sampling", done=done, total=len(due))
+        for count in _of_model(load, {path: due[path] for path in alike}, batch_size, report):
+            done += count
+            report.event("sampling", done=done, total=len(due))
 
 
-def _loaded(recipe: Recipe, device: Device) -> Family:
-    # only here: mistakes, and that all is there already, are told without waiting for torch
-    from renma.engine.model import load_family
+class LastModel:
+    """Loads the models of recipes and keeps the last one.
 
-    return load_family(
-        recipe.model,
-        device=device,
-        precision=recipe.precision,
-        base=Path(recipe.base) if recipe.base else None,
-    )
+    Args:
+        device: where to compute.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device: Device = device
+        self._kept: tuple[object, Family] | None = None
+
+    def __call__(self, recipe: Recipe) -> Family:
+        """Returns the model of a recipe, without LoRAs.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+        key = (recipe.model, recipe.base, recipe.precision)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None  # before the next one is loaded: two may not fit into memory
+            self._kept = (key, self._loaded(recipe))
+        return self._kept[1]
+
+    def _loaded(self, recipe: Recipe) -> Family:
+        # only here: mistakes, and that all is there already, are told without waiting for torch
+        from renma.engine.model import load_family
+
+        return load_family(
+            recipe.model,
+            device=self.device,
+            precision=recipe.precision,
+            base=Path(recipe.base) if recipe.base else None,
+        )
+
+
+def _of_model(
+    load: Load, due: Mapping[Path, Recipe], batch_size: int | None, report: Report
+) -> Iterator[int]:
+    """Draws pictures of one model; yields how many each time."""
+    family = load(next(iter(due.values())))
+    # one set of LoRAs after another: of a hundred checkpoints, one is in memory
+    for group in _by(due, _loras):
+        yield from _drawn(family, {path: due[path] for path in group}, batch_size, report)
 
 
 def _drawn(

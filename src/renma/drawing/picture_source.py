@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from renma.config.picture_recipe import UsedLora
 from renma.config.sample import SampleConfig
 from renma.core.errors import UserError, did_you_mean
 from renma.core.run_folder import find_run, is_about_runs
-from renma.drawing.prompt_loras import number
+from renma.drawing.prompt_loras import number, split
 from renma.formats import safetensors
 from renma.formats.model_facts import ModelFacts, facts
 from renma.formats.weight_hash import known_hash
@@ -181,6 +181,34 @@ class Shelf:
             )
             raise UserError(f"holds no LoRA '{name}'", where=self.folder, remedy=remedy)
         return self.used(name, path, written=blocks)
+
+    def named_in(self, texts: Iterable[str], negative: str = "") -> tuple[UsedLora, ...]:
+        """Returns the LoRAs that prompts name, each once.
+
+        Args:
+            texts: prompts of a picture.
+            negative: its negative prompt.
+
+        Raises:
+            UserError: one that is not there, or one in the negative prompt.
+        """
+        if any(part.loras for part in split(negative)):
+            raise UserError(
+                "a LoRA in the negative prompt has no meaning",
+                where=f"'{negative}'",
+                remedy="Write it into the prompt, with a weight below 0 if need be.",
+            )
+        tags = [tag for text in texts for part in split(text) for tag in part.loras]
+        pairs = dict.fromkeys((tag.name, tag.blocks) for tag in tags)
+        return tuple(self.named(name, blocks) for name, blocks in pairs)
+
+    def standing(self, source: Source) -> tuple[UsedLora, ...]:
+        """Returns the LoRAs that a source's run was trained upon.
+
+        Raises:
+            UserError: one is not there.
+        """
+        return tuple(self.used(lora_name(p), p, w, w) for p, w in source.standing)
 
     def _one(self, name: str) -> Path | None:
         """Returns the file of a name below the folder, None if there is none.

@@ -16,18 +16,19 @@ from typing import Any
 from PIL import Image
 
 from renma.config.judge_task import JudgeOptions
-from renma.core.events import Report
+from renma.core.events import Report, Silent
 from renma.core.store import file_hash, write_atomic, write_text
 from renma.drawing.sheet import sheet
 from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.scoring import readings
 from renma.judge.scoring.choice import Judged, choose
 from renma.judge.scoring.examiner import WEIGHT, Answers, Examiner, Manner
-from renma.judge.scoring.result import Row, result, shown
+from renma.judge.scoring.result import RUNNERS_UP, Row, result, shown
 from renma.judge.verdict import verdict
 
 EVIDENCE = 6
 """Pictures a row in ``score.png``."""
+_MEASURING = "checkpoints"
 
 
 def run(options: JudgeOptions, report: Report) -> None:
@@ -41,7 +42,9 @@ def run(options: JudgeOptions, report: Report) -> None:
     manner = Manner(
         options.encoder, options.pictures, options.device, options.precision, options.batch_size
     )
-    found = judge(record, Examiner(record, report, manner), report)
+    # programs get one line of JSON and nothing before it
+    heard = Silent() if options.as_json else report
+    found = judge(record, Examiner(record, heard, manner), heard)
     if options.as_json:
         report.line(json.dumps(found, ensure_ascii=False))
         return
@@ -55,12 +58,14 @@ def judge(record: RunRecord, examiner: Examiner, report: Report) -> dict[str, An
     """Returns what ``score.json`` holds and writes it, with evidence and the best checkpoint."""
     reader = readings.reader_for(record)
     checkpoints = record.need_checkpoints()
+    # all at once first: how long it takes is told for the whole
+    examiner.ask([checkpoint.path for checkpoint in checkpoints])
     base = examiner.base
     answers: list[Answers] = []
     for number, checkpoint in enumerate(checkpoints):
-        report.event("judging", done=number, total=len(checkpoints))
+        report.event("working", done=number, total=len(checkpoints), what=_MEASURING)
         answers.append(examiner.examine(checkpoint.path))
-    report.event("judging", done=len(checkpoints), total=len(checkpoints))
+    report.event("working", done=len(checkpoints), total=len(checkpoints), what=_MEASURING)
     pairs = zip(checkpoints, answers, strict=True)
     tried = [Judged(checkpoint, one.scores) for checkpoint, one in pairs]
     choice = choose(tried, base.scores, record.run.train.seed)
@@ -92,7 +97,8 @@ def judge(record: RunRecord, examiner: Examiner, report: Report) -> dict[str, An
         weight=WEIGHT,
     )
     write_text(record.path / "score.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    _evidence(record, base, answers[choice.best], best)
+    shown_too = [(checkpoints[i].label, answers[i]) for i in choice.order[: 1 + RUNNERS_UP]]
+    _evidence(record, [("base model", base), *shown_too])
     return found
 
 
@@ -128,11 +134,11 @@ def _copied(record: RunRecord, best: Checkpoint) -> str:
     return target.relative_to(record.path).as_posix()
 
 
-def _evidence(record: RunRecord, base: Answers, best: Answers, chosen: Checkpoint) -> None:
-    """Writes some of the very pictures that were measured."""
+def _evidence(record: RunRecord, asked: Sequence[tuple[str, Answers]]) -> None:
+    """Writes some of the very pictures that were measured: base model, best and runners-up."""
     rows, labels = [], []
     for kind, pick in (("with trigger", "trigger"), ("without trigger", "plain")):
-        for who, one in (("base model", base), (chosen.label, best)):
+        for who, one in asked:
             some = spread(getattr(one, pick), EVIDENCE)
             if some:
                 rows.append([_opened(path) for path in some])

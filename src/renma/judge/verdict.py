@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from renma.core.counted import counted
 from renma.judge.scoring.choice import Choice, Judged
 from renma.judge.scoring.measure import Scores
 
@@ -59,9 +60,9 @@ def verdict(
         _learnt(best, tried, state),
         _later(tried, choice, base, state),
         _leak(best, base, reg_pictures),
-        _follows(best, last, base),
+        _follows(best, base, told=best is last and state == "over-trained"),
         _copies(best),
-        _sick(best),
+        _sick(tried),
         _sure(choice, tried, best, held_out),
     ]
     sentences = tuple(text for text, _ in pairs if text)
@@ -92,10 +93,13 @@ def _state(tried: Sequence[Judged], base: Scores, choice: Choice) -> State:
 
 def _over(tried: Sequence[Judged], base: Scores, choice: Choice) -> bool:
     """Says whether the run went on for too long: the last is worse, or follows no prompt more."""
-    last = tried[-1]
+    return _worse(choice) > 0 or _lost(tried[-1].scores, base) > LOST
+
+
+def _worse(choice: Choice) -> float:
+    """Returns how much the last is worse than the best, 0 if that does not matter or is noise."""
     gap = choice.merits[choice.best] - choice.merits[-1]
-    worse = gap > MATTERS and gap > 2 * choice.errors[-1]
-    return worse or _lost(last.scores, base) > LOST
+    return gap if gap > MATTERS and gap > 2 * choice.errors[-1] else 0.0
 
 
 def _lost(scores: Scores, base: Scores) -> float:
@@ -121,7 +125,12 @@ def _which(tried: Sequence[Judged], choice: Choice) -> Said:
         text += f", prompt following {percent(best.scores.values['following'])}"
     if len(tried) == 1:
         return f"The only checkpoint is {text}.", "Keep more of them: train.save_every_steps."
-    return f"Best of {len(tried)} checkpoints is {text}.", ""
+    others = [tried[i] for i in choice.order[1:3]]
+    named = " and ".join(
+        f"{one.checkpoint.label} ({percent(one.scores.values['likeness'])})" for one in others
+    )
+    ups = "Runner-up is" if len(others) == 1 else "Runners-up are"
+    return f"Best of {len(tried)} checkpoints is {text}. {ups} {named}.", ""
 
 
 def _learnt(best: Judged, tried: Sequence[Judged], state: State) -> Said:
@@ -148,9 +157,8 @@ def _later(tried: Sequence[Judged], choice: Choice, base: Scores, state: State) 
     if state != "over-trained":
         text = "Later checkpoints are no better." if best is not last else ""
         return text, ""
-    gap = choice.merits[choice.best] - choice.merits[-1]
-    lost = _lost(last.scores, base)
-    reasons = [f"is {gap * 100:.0f} points below the best in merit"] if gap > MATTERS else []
+    gap, lost = _worse(choice), _lost(last.scores, base)
+    reasons = [f"is {gap * 100:.0f} points below the best in merit"] if gap else []
     if lost > LOST:
         points = f"{lost * 100:.0f} points"
         reasons.append(f"follows the prompt {points} less often than the base model does")
@@ -181,9 +189,9 @@ def _leak(best: Judged, base: Scores, reg_pictures: int) -> Said:
     return text, advice
 
 
-def _follows(best: Judged, last: Judged, base: Scores) -> Said:
+def _follows(best: Judged, base: Scores, told: bool) -> Said:
     lost = _lost(best.scores, base)
-    if best is last or lost <= MATTERS:
+    if told or lost <= MATTERS:
         return "", ""
     text = (
         f"It follows the rest of the prompt {lost * 100:.0f} points less often than the base "
@@ -202,24 +210,29 @@ def _copies(best: Judged) -> Said:
     )
 
 
-def _sick(best: Judged) -> Said:
-    if not best.scores.values.get("not_finite"):
+def _sick(tried: Sequence[Judged]) -> Said:
+    names = [one.checkpoint.path.name for one in tried if one.scores.values.get("not_finite")]
+    if not names:
         return "", ""
-    return "Its file holds numbers that are none (NaN).", "Train anew in higher precision."
+    verb = "holds" if len(names) == 1 else "hold"
+    return (
+        f"{', '.join(names)} {verb} numbers that are none (NaN).",
+        "Train anew in higher precision, or with a lower optimizer.learning_rate.",
+    )
 
 
 def _sure(choice: Choice, tried: Sequence[Judged], best: Judged, held_out: int) -> Said:
     count = len(best.scores.each["likeness"])
     error = best.scores.error("likeness")
     real = "held-out" if held_out else "training"
-    text = f"Measured on {count} pictures with the trigger against real {real} pictures"
+    text = f"Measured on {counted(count, 'picture')} with the trigger against real {real} pictures"
     if error is not None:
-        text += f", give or take {error * 100:.0f} points"
+        text += f", give or take {counted(round(error * 100), 'point')}"
     if len(tried) > 1:
-        text += f"; in {percent(choice.confidence)} of draws of them the choice is the same"
+        text += f"; in {percent(choice.confidence)} of draws of them no checkpoint is better"
     advice = ""
     if count < FEW:
-        advice = f"{count} pictures decide nothing: raise judge.pictures."
+        advice = f"Fewer than {FEW} pictures decide nothing: raise judge.pictures."
     return f"{text}.", advice
 
 

@@ -166,6 +166,7 @@ def as_data(options: LintOptions, examined: Examined) -> dict[str, object]:
         "findings": [
             {
                 **asdict(finding),
+                "title": CHECKS[finding.code].title,
                 "gravity": CHECKS[finding.code].gravity,
                 "remedy": CHECKS[finding.code].remedy,
             }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from renma.config.block_weights import block_factors
-from renma.config.picture_recipe import Recipe, UsedLora, UsedRegion
+from renma.config.picture_recipe import Recipe, UsedRegion
 from renma.config.prompts import Prompt, parse, read_file
 from renma.config.sample_task import HiresOptions, SampleOptions
 from renma.core.errors import UserError
@@ -36,7 +36,7 @@ def recipes(options: SampleOptions, note: Note) -> list[Recipe]:
     loras = tuple(shelf.given(text) for text in options.lora)
     if source.lora is not None and not options.lora:
         loras = (shelf.used(lora_name(source.lora), source.lora),)
-    loras = (*(shelf.used(lora_name(p), p, w, w) for p, w in source.standing), *loras)
+    loras = (*shelf.standing(source), *loras)
     facts = source.facts()
     areas = tuple(regions.parse(text) for text in options.region)
     shared: dict[str, Any] = {
@@ -50,7 +50,8 @@ def recipes(options: SampleOptions, note: Note) -> list[Recipe]:
         shared |= _regions(options, areas)
     found = []
     for prompt in _prompts(options, source, note):
-        named = _named(prompt, areas, shelf)
+        texts = [prompt.text, *(area.prompt for area in areas)]
+        named = shelf.named_in(texts, prompt.negative)
         for number in range(options.count):
             seed = (prompt.seed if prompt.seed is not None else options.seed) + number
             size = {n: getattr(prompt, n) or facts.native_size for n in ("width", "height")}
@@ -85,24 +86,6 @@ def _prompts(options: SampleOptions, source: Source, note: Note) -> Iterator[Pro
         yield parse(line, defaults, "--prompt", note)
     if options.prompts is not None:
         yield from read_file(options.prompts, defaults, note)
-
-
-def _named(prompt: Prompt, areas: tuple[UsedRegion, ...], shelf: Shelf) -> tuple[UsedLora, ...]:
-    """Returns the LoRAs that a prompt and the regions name, each once.
-
-    Raises:
-        UserError: one that is not there, or one in the negative prompt.
-    """
-    if any(part.loras for part in prompt_loras.split(prompt.negative)):
-        raise UserError(
-            "a LoRA in the negative prompt has no meaning",
-            where=f"'{prompt.negative}'",
-            remedy="Write it into the prompt, with a weight below 0 if need be.",
-        )
-    texts = [prompt.text, *(area.prompt for area in areas)]
-    tags = [tag for text in texts for part in prompt_loras.split(text) for tag in part.loras]
-    pairs = dict.fromkeys((tag.name, tag.blocks) for tag in tags)
-    return tuple(shelf.named(name, blocks) for name, blocks in pairs)
 
 
 def _regions(options: SampleOptions, areas: tuple[UsedRegion, ...]) -> dict[str, Any]:

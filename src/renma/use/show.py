@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from renma.config.file_tasks import ShowOptions
 from renma.core.events import Report
+from renma.core.html_page import environment
 from renma.core.store import write_text
 from renma.data.own_file import check_target
 from renma.formats.metadata import shown
@@ -57,25 +57,25 @@ def as_json(found: FileFacts) -> str:
 
 def page(found: FileFacts) -> str:
     """Returns an HTML page without scripts; all text of the file is escaped."""
-    environment = Environment(
-        loader=PackageLoader("renma.use", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     blocks = [(b.block, b.norm or 0.0, f"{b.norm:.3g}" if b.norm else "–") for b in found.blocks]
     tags = [(shown(t, 60), float(n), str(n)) for t, n in list(found.tags.items())[:_PAGE_TAGS]]
-    return environment.get_template("file.html.jinja").render(
-        file=shown(found.file),
-        facts=_facts(found),
-        trouble=[*_damage(found), *found.trouble, *map(shown, found.notes)],
-        charts=[
-            (name, _bars(rows))
-            for name, rows in (("Strength of each block", blocks), ("Tags of the captions", tags))
-            if rows
-        ],
-        metadata=[(shown(k), shown(v, _LONGEST_PAGE_VALUE)) for k, v in found.metadata.items()],
+    return (
+        environment("renma.use")
+        .get_template("file.html.jinja")
+        .render(
+            file=shown(found.file),
+            facts=_facts(found),
+            trouble=[*_damage(found), *found.trouble, *map(shown, found.notes)],
+            charts=[
+                (name, _bars(rows))
+                for name, rows in (
+                    ("Strength of each block", blocks),
+                    ("Tags of the captions", tags),
+                )
+                if rows
+            ],
+            metadata=[(shown(k), shown(v, _LONGEST_PAGE_VALUE)) for k, v in found.metadata.items()],
+        )
     )
 
 

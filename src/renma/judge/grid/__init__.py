@@ -26,8 +26,6 @@ from renma.judge.grid.plan import Plan, planned
 
 if TYPE_CHECKING:
     from renma.drawing.painter import Painter
-    from renma.engine.sample import Shot
-    from renma.judge.folder import RunRecord
 
 _OURS = b'<meta name="generator" content="renma">'
 
@@ -96,11 +94,3 @@ def _keep(path: Path) -> None:
         raise UserError(
             "is there already and is no grid of renma's", where=path, remedy="Name another file."
         )
-
-
-def shot(folder: RunRecord, prompt: str, seed: int) -> Shot:
-    """Returns a picture to draw with the run's own sampler, steps and guidance."""
-    from renma.engine.sample import Shot
-
-    sample = folder.run.sample
-    return Shot(prompt, seed=seed, steps=sample.steps, scale=sample.scale, sampler=sample.sampler)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from renma.config.block_weights import block_factors
-from renma.config.picture_recipe import Recipe, UsedLora
+from renma.config.picture_recipe import Recipe
 from renma.config.prompts import Prompt
 from renma.core.errors import UserError
 from renma.drawing.picture_source import Shelf
-from renma.drawing.prompt_loras import split
 from renma.judge.grid.block_value import strengths
 from renma.judge.grid.entry import Entry, Home
 
@@ -70,7 +69,8 @@ def recipe(draft: Draft, shelf: Shelf) -> Recipe:
             block_factors(blocks, draft.home.sdxl, f"block={draft.blocks}")
         how = {"unet": draft.unet, "text_encoder": draft.text_encoder, "blocks": blocks}
         loras = (*loras, draft.entry.lora.model_copy(update=how))
-    return Recipe(**draft.home.basis, prompt=prompt, loras=loras, named=_named(prompt, shelf))
+    named = shelf.named_in([prompt.text], prompt.negative)
+    return Recipe(**draft.home.basis, prompt=prompt, loras=loras, named=named)
 
 
 def _prompt(draft: Draft) -> Prompt:
@@ -87,18 +87,3 @@ def _prompt(draft: Draft) -> Prompt:
     size = {name: getattr(draft.prompt, name) or native for name in ("width", "height")}
     told = {"text": text, "negative": negative, **size, **draft.settings}
     return draft.prompt.model_copy(update=told)
-
-
-def _named(prompt: Prompt, shelf: Shelf) -> tuple[UsedLora, ...]:
-    """Returns the LoRAs that a prompt names, each once.
-
-    Raises:
-        UserError: one that is not there, or one in the negative prompt.
-    """
-    if any(part.loras for part in split(prompt.negative)):
-        raise UserError(
-            "a LoRA in the negative prompt has no meaning", where=f"'{prompt.negative}'"
-        )
-    tags = [tag for part in split(prompt.text) for tag in part.loras]
-    pairs = dict.fromkeys((tag.name, tag.blocks) for tag in tags)
-    return tuple(shelf.named(name, blocks) for name, blocks in pairs)

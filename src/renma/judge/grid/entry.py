@@ -154,7 +154,6 @@ def _run_source(
 
 def _home(source: Source) -> Home:
     facts = source.facts()
-    shelf = Shelf(None, {})
-    standing = tuple(shelf.used(lora_name(p), p, w, w) for p, w in source.standing)
     sdxl = facts.family == "sdxl"
+    standing = Shelf(None, {}).standing(source)
     return Home(source.basis(facts), standing, sdxl, facts.native_size, source.sample)

@@ -13,9 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from renma.core.html_page import environment
 from renma.core.store import write_text
 from renma.judge.grid.drawn import Cell, Drawn
 from renma.judge.grid.facts import labels, page_title, percent, shared
@@ -46,14 +46,7 @@ def write(drawn: Drawn, target: Path) -> None:
 
 def render(drawn: Drawn) -> str:
     """Returns the page."""
-    environment = Environment(
-        loader=PackageLoader("renma.judge", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("grid.html.jinja").render(_context(drawn))
+    return environment("renma.judge").get_template("grid.html.jinja").render(_context(drawn))
 
 
 def _context(drawn: Drawn) -> dict[str, Any]:

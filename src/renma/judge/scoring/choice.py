@@ -61,21 +61,19 @@ def choose(tried: Sequence[Judged], base: Scores, seed: int) -> Choice:
         base: the base model's scores.
         seed: of the draws that confidence is counted in.
     """
-    merits = np.array([merit(one.scores, base) for one in tried])
-    mean_ranks = ranks_of([one.scores for one in tried])
-    top = int(merits.argmax())
-    errors = np.array([_error(one.scores, tried[top].scores) for one in tried])
-    equal = merits[top] - merits <= np.minimum(errors, NEAR)
-    equal[top] = True
-    best = max(np.flatnonzero(equal).tolist(), key=lambda i: (mean_ranks[i], merits[i], -i))
-    rest = sorted(set(range(len(tried))) - {best}, key=lambda i: (-merits[i], i))
-    errors = np.array([_error(one.scores, tried[best].scores) for one in tried])
+    merits = [merit(one.scores, base) for one in tried]
+    mean_ranks = ranks_of([one.scores for one in tried]).tolist()
+    worth = [_worth(one.scores, each) for one, each in zip(tried, merits, strict=True)]
+    top = worth.index(max(worth))
+    equal = [i for i in range(len(tried)) if i == top or _equal(tried, worth, i, top)]
+    best = max(equal, key=lambda i: (mean_ranks[i], merits[i], -i))
+    rest = sorted(set(range(len(tried))) - {best}, key=lambda i: (*(-w for w in worth[i]), i))
     return Choice(
         best,
         (best, *rest),
-        tuple(merits.tolist()),
-        tuple(errors.tolist()),
-        tuple(mean_ranks.tolist()),
+        tuple(merits),
+        tuple(_error(one.scores, tried[best].scores) for one in tried),
+        tuple(mean_ranks),
         _confidence(tried, base, best, seed),
     )
 
@@ -95,6 +93,23 @@ def ranks_of(scores: Sequence[Scores]) -> np.ndarray:
     known = np.array(rows)
     counts = (~np.isnan(known)).sum(0)
     return np.where(counts > 0, np.nansum(known, 0) / np.maximum(counts, 1), 0.5)
+
+
+def _damaged(scores: Scores) -> bool:
+    return scores.values.get("not_finite", 0) > 0
+
+
+def _worth(scores: Scores, merit: float) -> tuple[bool, float]:
+    """Returns what orders checkpoints: one with damaged weights comes behind all others."""
+    if math.isnan(merit):
+        return False, -math.inf
+    return not _damaged(scores), merit
+
+
+def _equal(tried: Sequence[Judged], worth: Sequence[tuple[bool, float]], i: int, top: int) -> bool:
+    (sound, merit), (best_sound, best) = worth[i], worth[top]
+    error = _error(tried[i].scores, tried[top].scores)
+    return sound == best_sound and best - merit <= min(error, NEAR)
 
 
 def _merit(now: Mapping[str, float], base: Mapping[str, float]) -> float:
@@ -120,8 +135,12 @@ def _error(one: Scores, other: Scores) -> float:
 def _confidence(tried: Sequence[Judged], base: Scores, best: int, seed: int) -> float:
     if len(tried) < 2:
         return 1.0
-    drawn = np.stack([_drawn(one.scores, base, seed) for one in tried])  # (candidates, draws)
-    return float((drawn[best] >= drawn.max(0) - NEAR).mean())
+    # those with damaged weights are no choice, unless all are
+    damaged = _damaged(tried[best].scores)
+    rivals = [one for one in tried if _damaged(one.scores) == damaged]
+    drawn = np.stack([_drawn(one.scores, base, seed) for one in rivals])  # (candidates, draws)
+    chosen = _drawn(tried[best].scores, base, seed)
+    return float((chosen >= np.nan_to_num(drawn, nan=-np.inf).max(0) - NEAR).mean())
 
 
 def _drawn(scores: Scores, base: Scores, seed: int) -> np.ndarray:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MOST = 200
 """Real pictures that are looked at; of more, evenly spaced ones."""
+LOOKED_AT = 16
+"""Pictures in memory at once; a camera's take 100 MB each."""
 WEIGHT = 1.0
 """LoRA weight that checkpoints are judged at."""
 
@@ -109,7 +111,9 @@ class Examiner:
             run = run.model_copy(update={"judge": judge})
         sets = scan(expand(run.data, record.path), run.data).sets
         self.training = _some([i for s in sets for i in s.items if not i.subset.is_reg])
-        self.held_out = _some([i for s in sets for i in s.held_out])
+        held_out = _some([i for s in sets for i in s.held_out])
+        # of one or two pictures nothing can be said
+        self.held_out = held_out if len(held_out) >= FEWEST else []
         self.questions: Questions = questions(run, [plain_caption(i) for i in self.training])
         self._loaded, self._painter, self._encoder = loaded, painter, encoder
 
@@ -156,7 +160,7 @@ class Examiner:
     def yardstick(self) -> Yardstick:
         """What answers are measured with."""
         self.check()
-        held = self._features(self.held_out) if len(self.held_out) >= FEWEST else None
+        held = self._features(self.held_out) if self.held_out else None
         drawn = self._drawn(*self._paint(None))
         return Yardstick(
             self._features(self.training),
@@ -178,6 +182,49 @@ class Examiner:
                 where=self.record.path / "run.toml",
                 remedy=f"Likeness needs {FEWEST} at least.",
             )
+        asked = (*self.questions.trigger, *self.questions.plain)
+        if sum(one.pictures for one in asked) < 2:
+            raise UserError(
+                "a single picture drawn is too few to judge by",
+                where=self.record.path / "run.toml",
+                remedy="Raise judge.pictures.",
+            )
+
+    def ask(self, checkpoints: Sequence[Path]) -> None:
+        """Draws all pictures of the base model and of checkpoints that are not there yet.
+
+        Raises:
+            UserError: a file is broken or for another model, there are too few pictures, or no such
+                encoder.
+        """
+        self.check()
+        if self.manner.encoder:
+            _ = self.encoder  # a mistake in its name is told before hours of drawing
+        shots = [*_shots(self.questions.trigger), *_shots(self.questions.plain)]
+        self._cells.paint(
+            [self._recipe(shot, one) for one in (None, *checkpoints) for shot in shots]
+        )
+
+    def draw(
+        self, asked: Sequence[tuple[str, Path | None]], pictures: int
+    ) -> dict[tuple[str, Path | None], list[Path]]:
+        """Draws other prompts than the run's questions, all of them from the same noise.
+
+        Args:
+            asked: prompts, each with the checkpoint that draws it; None is the base model.
+            pictures: of each.
+
+        Returns:
+            The files of each.
+
+        Raises:
+            UserError: a checkpoint is broken or for another model.
+        """
+        unique = list(dict.fromkeys(asked))
+        recipes = [self._recipe((text, 0, i), who) for text, who in unique for i in range(pictures)]
+        paths = self._cells.paint(recipes)
+        rows = [paths[i * pictures : (i + 1) * pictures] for i in range(len(unique))]
+        return dict(zip(unique, rows, strict=True))
 
     def examine(self, checkpoint: Path) -> Answers:
         """Returns what a checkpoint answers.
@@ -251,11 +298,16 @@ class Examiner:
         return Recipe(**basis, loras=loras, prompt=prompt)
 
     def _drawn(self, trigger: Sequence[Path], plain: Sequence[Path]) -> Drawn:
-        features = self.encoder.encode([_opened(path) for path in (*trigger, *plain)])
+        features = self._encoded([*trigger, *plain])
         return Drawn(features[: len(trigger)], features[len(trigger) :])
 
     def _features(self, items: Sequence[Item]) -> np.ndarray:
-        return self.encoder.encode([Image.fromarray(read_rgb(item.path)) for item in items])
+        return self._encoded([item.path for item in items])
+
+    def _encoded(self, paths: Sequence[Path]) -> np.ndarray:
+        parts = [paths[i : i + LOOKED_AT] for i in range(0, len(paths), LOOKED_AT)]
+        pictures = ([Image.fromarray(read_rgb(path)) for path in part] for part in parts)
+        return np.concatenate([self.encoder.encode(some) for some in pictures])
 
     @cached_property
     def _losses(self) -> Losses:
@@ -263,7 +315,7 @@ class Examiner:
         from renma.judge.scoring.losses import Losses, Real
 
         items = self.held_out or self.training
-        real = [Real(Image.fromarray(read_rgb(i.path)), plain_caption(i)) for i in items]
+        real = [Real(item.path, plain_caption(item)) for item in items]
         terminal = self.record.run.objective.zero_terminal_snr
         return Losses(self.family, real, NoiseSchedule.of(self.family.scheduler_config, terminal))
 
@@ -299,8 +351,3 @@ def _some(items: list[Item]) -> list[Item]:
     if len(unique) <= MOST:
         return unique
     return [unique[i * len(unique) // MOST] for i in range(MOST)]
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")

@@ -3,15 +3,14 @@
 Pictures of the base model for the same prompts say what each prompt looks like; so do the LoRA's
 own, in its own manner. A LoRA moves all its pictures towards the subject: that common move is taken
 off, and a picture follows its prompt when, of all prompts, it is nearest to its own, half way
-between what both draw for it. A LoRA that draws the same whatever is asked follows as often as
-chance does, and so does one that mixes prompts up.
+between what both draw for it. A LoRA that draws the same whatever is asked, or now this and now
+that, follows as often as chance does; one that draws each prompt as another, half the time.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-RIDGE = 0.3
 _FLAT = 1e-6
 
 
@@ -29,16 +28,24 @@ def follows(features: np.ndarray, base: np.ndarray, prompts: np.ndarray) -> np.n
     names, counts = np.unique(prompts, return_counts=True)
     if len(names) < 2 or counts.min() < 2:
         raise ValueError("needs two prompts of two pictures")
-    at_base = features is base
-    rows, centres, weights = _whitened(features, base, prompts, names)
-    own = np.stack([rows[prompts == name].mean(0) for name in names])
-    found = np.empty(len(rows))
-    for place, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
-        index = int(np.searchsorted(names, prompt))
-        # a picture is not compared with itself
-        mine, theirs = (_without(c, index, row, counts[index]) for c in (own, centres))
-        middles = (mine + (theirs if at_base else centres)) / 2
-        found[place] = names[((middles - row) ** 2 @ weights).argmin()] == prompt
+    index = np.searchsorted(names, prompts)
+    own, theirs = (
+        np.stack([rows[prompts == n].mean(0) for n in names]) for rows in (features, base)
+    )
+    apart = (base - theirs[index]) ** 2
+    spread = apart.sum(0)
+    found = np.empty(len(features))
+    for place, (row, twin) in enumerate(zip(features, base, strict=True)):
+        mine, count = index[place], counts[index[place]]
+        # neither a picture itself nor what the base drew from the same noise may help to find it
+        shown, usual = _without(own, mine, row, count), _without(theirs, mine, twin, count)
+        inner = spread - apart[place] * count / (count - 1)
+        scale = _scale(inner.clip(0) / (len(base) - 1))
+        usual = (usual - usual.mean(0)) / scale
+        middles = ((shown - shown.mean(0)) / scale + usual) / 2
+        # channels in which prompts differ more than seeds do say which prompt it was
+        distances = (middles - (row - shown.mean(0)) / scale) ** 2 @ (usual**2).mean(0)
+        found[place] = distances.argmin() == mine
     return found
 
 
@@ -49,16 +56,6 @@ def _without(centres: np.ndarray, index: int, row: np.ndarray, count: int) -> np
     return changed
 
 
-def _whitened(
-    features: np.ndarray, base: np.ndarray, prompts: np.ndarray, names: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns pictures and the prompts' centres without what all share, and weights of channels."""
-    middle = np.mean([base[prompts == name].mean(0) for name in names], 0)
-    moved = np.mean([features[prompts == name].mean(0) for name in names], 0)
-    inner = np.concatenate([base[prompts == n] - base[prompts == n].mean(0) for n in names])
-    deviation = inner.std(0)
-    scale = deviation + 1e-3 * deviation.mean() + _FLAT
-    # channels in which prompts differ more than seeds do say which prompt it was
-    centres = np.stack([(base[prompts == name].mean(0) - middle) / scale for name in names])
-    weights = (centres**2).mean(0)
-    return (features - moved) / scale, centres, weights / (weights.sum() + _FLAT)
+def _scale(variance: np.ndarray) -> np.ndarray:
+    deviation = np.sqrt(variance)
+    return deviation + 1e-3 * deviation.mean() + _FLAT

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from renma.data.pictures import read_rgb
 from renma.diffusion import noise
 from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.offload import device_of, visiting
@@ -24,7 +26,7 @@ SHARES = (0.1, 0.3, 0.5, 0.7)
 class Real:
     """One real picture with its caption."""
 
-    picture: Image.Image
+    path: Path
     caption: str
 
 
@@ -49,7 +51,8 @@ class Losses:
             device = device_of(family.parts()["unet"])
             with visiting(family.parts()["vae"], device):
                 for one in self._real:
-                    pixels = pixels_of(one.picture, family.native_size)
+                    picture = Image.fromarray(read_rgb(one.path))
+                    pixels = pixels_of(picture, family.native_size)
                     self._latents.append(family.encode_image(pixels[None])[0].to(device))
         pairs = zip(self._latents, self._real, strict=True)
         return np.array([self._one(latents, one.caption) for latents, one in pairs])

@@ -150,9 +150,7 @@ class Yardstick:
             _put(scores, "leakage", self.subject.likeness(drawn.plain))
             self._drift(scores, drawn)
         if self._several():
-            own = drawn.trigger is self.base.trigger
-            features = self.base.trigger if own else drawn.trigger
-            _put(scores, "following", follows(features, self.base.trigger, self._trigger))
+            _put(scores, "following", follows(drawn.trigger, self.base.trigger, self._trigger))
         scores.values["diversity"] = measures.vendi(scaled).effective / self._variety
         try:
             near = measures.copying(scaled, self._real)

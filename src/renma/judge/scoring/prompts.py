@@ -20,6 +20,8 @@ _COMMON = 0.6
 """Share of the captions from which a tag says nothing about a single picture."""
 _TAGS = 6
 """Of a caption's own, in a prompt."""
+_LORA = re.compile(r"<\s*(?:lora|lyco)\s*:[^<>]*>", re.IGNORECASE)
+_BRACKET = re.compile(r"\\?([()\[\]])")
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,13 @@ def questions(run: Run, captions: Sequence[str]) -> Questions:
     missing = FEWEST - len(asked)
     if missing > 0 and trigger:
         few = max(2, judge.pictures // 2)
-        more = [
-            t
-            for t in made(captions, trigger, missing + len(asked))
-            if t not in {a.text for a in asked}
-        ]
-        more = more[:missing]
-        asked += [Question(text, few, own=False) for text in more]
-        known = {one.text for one in plain}
-        bare = dict.fromkeys(without(text, trigger) for text in more)
-        plain += [Question(text, few, own=False) for text in bare if text not in known]
+        known = {one.text for one in (*asked, *plain)}
+        texts = [_inert(caption) for caption in captions]
+        more = [t for t in made(texts, trigger, missing + len(asked)) if t not in known][:missing]
+        bare = [without(text, trigger) for text in more]
+        bare = [text for text in dict.fromkeys(bare) if text and text not in known]
+        asked += [Question(_unweighted(text, run), few, own=False) for text in more]
+        plain += [Question(_unweighted(text, run), few, own=False) for text in bare]
     if not asked:
         raise UserError(
             "names no prompt and no trigger word, so nothing can be asked of it",
@@ -89,7 +88,8 @@ def made(captions: Sequence[str], trigger: str, count: int) -> list[str]:
     """Returns prompts with the trigger made of captions that have least in common.
 
     Args:
-        captions: tags between commas, or sentences.
+        captions: tags between commas, or sentences; where they say nothing, the trigger stands
+            alone.
         trigger: the trigger word, which stands first.
         count: how many at most.
     """
@@ -104,13 +104,24 @@ def made(captions: Sequence[str], trigger: str, count: int) -> list[str]:
         chosen.append(best)
         seen.update(set(best) - common)
         rows = [tags for tags in rows if set(tags) != set(best)]
-    return [", ".join([trigger, *_short(tags, common)]) for tags in chosen]
+    return [", ".join([trigger, *_short(tags, common)]) for tags in chosen] or [trigger]
 
 
 def without(text: str, trigger: str) -> str:
-    """Returns a prompt without the trigger word."""
-    bare = re.sub(rf"(?<!\w){re.escape(trigger)}(?!\w)", "", text)
+    """Returns a prompt without the trigger word, which text encoders read in any case."""
+    word = rf"(?<!\w){re.escape(trigger)}(?:['\u2019]s)?(?!\w)"
+    bare = re.sub(word, "", text, flags=re.IGNORECASE)
     return ", ".join(tag for part in bare.split(",") if (tag := " ".join(part.split())))
+
+
+def _inert(caption: str) -> str:
+    """Returns a caption without what would act in a prompt: LoRAs that it names, and AND."""
+    return re.sub(r"\bAND\b", "and", _LORA.sub("", caption))
+
+
+def _unweighted(text: str, run: Run) -> str:
+    """Returns a prompt whose brackets are text, as they were to the run that read the captions."""
+    return text if run.model.weighted_captions else _BRACKET.sub(r"\\\1", text)
 
 
 def _tags(caption: str, trigger: str) -> list[str]:

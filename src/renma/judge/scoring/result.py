@@ -15,7 +15,8 @@ from renma.judge.scoring.readings import Reading
 from renma.judge.verdict import Verdict
 
 VERSION = 2
-_RUNNERS_UP = 2
+RUNNERS_UP = 2
+"""Checkpoints that are named beside the best."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def result(
     best = tried[choice.best]
     end = record.last("finished")
     wanted = record.run.judge.attributes
-    runners = [tried[i] for i in choice.order[1 : 1 + _RUNNERS_UP]]
+    runners = [tried[i] for i in choice.order[1 : 1 + RUNNERS_UP]]
     return {
         "version": VERSION,
         "best": path_of(record, best),

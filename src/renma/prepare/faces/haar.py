@@ -34,9 +34,9 @@ _NEIGHBOURS_OF_SIDE = 2
 _FINE_STEP = 1.05
 """From one size to the next in the closer look."""
 _WINDOWS = 16
-"""Of the closer look, for a face from the side: 1,142 cut-outs of 24 pictures without a face, also
-turned, larger and smaller, have 9 at most; faces from the side of 30 pixels and more have 19 to
-71."""
+"""Of the closer look, for a face from the side: 2,170 cut-outs of 31 pictures without a face, also
+turned, larger and smaller, have 12 at most; of seven faces of 40 pixels and more that are turned to
+the side, six have 16 to 58 and one 11."""
 
 
 def opened(source: Source) -> Detect:

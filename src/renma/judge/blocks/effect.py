@@ -12,8 +12,8 @@ from PIL import Image
 from renma.config.block_weights import LISTS
 from renma.config.picture_recipe import Recipe, UsedLora
 from renma.drawing.painter import Painter
-from renma.judge.block_rows import Row
-from renma.judge.picture_change import Change, Pixels, change, from_others
+from renma.judge.blocks.picture_change import Change, Pixels, change, from_others
+from renma.judge.blocks.rows import Row
 
 LEAST_SEEDS = 3
 """Fewer tell nothing about how seeds differ: of two, each is as far from the other."""

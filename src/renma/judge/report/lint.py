@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import datetime
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class _Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     code: str
     picture: str
+    title: str = ""
     text: str = ""
     gravity: str = "look"
     remedy: str = ""
@@ -98,20 +100,29 @@ def lint(folder: RunRecord, pictures: Sequence[Path]) -> LintSection:
     return LintSection(tuple(found), tuple(_commands(folder)), tuple(problems))
 
 
-def _folders(folder: RunRecord) -> list[str]:
+def _folders(folder: RunRecord) -> dict[str, int]:
+    """Returns the side of the square that pictures are trained at, by folder."""
     data = folder.run.data
     if data.train_folder:
-        return [data.train_folder]
-    subsets = [subset for dataset in data.datasets for subset in dataset.subsets]
-    return list(dict.fromkeys(s.image_dir for s in subsets if s.image_dir and not s.is_reg))
+        return {data.train_folder: _side(data.resolution)}
+    found: dict[str, int] = {}
+    for dataset in data.datasets:
+        own = dataset if "resolution" in dataset.model_fields_set else data
+        names = [s.image_dir for s in dataset.subsets if s.image_dir and not s.is_reg]
+        found |= dict.fromkeys(names, _side(own.resolution))
+    return found
+
+
+def _side(resolution: tuple[int, int]) -> int:
+    return round(math.sqrt(math.prod(resolution)))
 
 
 def _commands(folder: RunRecord) -> list[str]:
-    names = _folders(folder)
-    files = ["lint.json"] if len(names) == 1 else [f"lint-{i + 1}.json" for i in range(len(names))]
+    sides = _folders(folder)
+    files = ["lint.json"] if len(sides) == 1 else [f"lint-{i + 1}.json" for i in range(len(sides))]
     return [
-        f"renma prepare lint {shlex.quote(name)} --json > {file}"
-        for name, file in zip(names, files, strict=True)
+        f"renma prepare lint {shlex.quote(name)} --resolution {side} --json > {file}"
+        for (name, side), file in zip(sides.items(), files, strict=True)
     ]
 
 
@@ -170,5 +181,6 @@ def _check(code: str, found: Sequence[_Finding]) -> Check:
     for finding in found:
         named.setdefault(finding.picture, finding.text)
     gravity = first.gravity if first.gravity in GRAVITIES else "look"
-    name = code.replace("-", " ").capitalize()
+    # answers of renma 0.1 have no titles
+    name = first.title or code.replace("-", " ").capitalize()
     return Check(name, gravity, first.remedy, len(named), tuple(named.items())[:MOST_NAMED])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renma.core.store import file_hash
-from renma.judge import facts, score_file
-from renma.judge.chart import Chart, Curve, chart
 from renma.judge.folder import RunRecord
-from renma.judge.score_file import CheckpointScores, Number, ScoreFile
+from renma.judge.report import facts, score_file
+from renma.judge.report.chart import Chart, Curve, chart
+from renma.judge.report.score_file import CheckpointScores, Number, ScoreFile
 
 CHARTED = ("likeness", "leakage", "following", "loss")
 """Measures drawn over the steps, where they were measured."""

@@ -13,22 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from renma.config.run_tasks import ReportOptions
-from renma.core.events import Report
-from renma.core.store import write_text
-from renma.judge import facts, report_score, report_tags
-from renma.judge.contact import Kind, contact_sheet
+from renma.core.html_page import environment
 from renma.judge.folder import RunRecord
 from renma.judge.inline import Picture
-from renma.judge.report_curves import charts
-from renma.judge.report_heroes import pairs
-from renma.judge.report_lint import GRAVITIES, lint
-from renma.judge.report_previews import Previews, previews
-from renma.judge.report_sheets import grids, sheet
-from renma.judge.settings import beginning, differences
+from renma.judge.report import facts, scores, tags
+from renma.judge.report.contact import Kind, contact_sheet
+from renma.judge.report.curves import charts
+from renma.judge.report.heroes import pairs
+from renma.judge.report.lint import GRAVITIES, lint
+from renma.judge.report.previews import Previews, previews
+from renma.judge.report.settings import beginning, differences
+from renma.judge.report.sheets import grids, sheet
 
 LARGEST = 8_000_000
 """Bytes that no report reaches."""
@@ -38,47 +35,17 @@ MOST_WARNINGS = 60
 _LONGEST_TOML = 100_000  # characters
 
 
-def run(options: ReportOptions, report: Report) -> None:
-    """Writes ``report.html`` into a run's folder.
-
-    Raises:
-        UserError: no run's folder, or a score.json or tags.json that is none.
-    """
-    report.line(f"report: {write_report(options.folder)}")
-
-
-def write_report(folder: Path) -> Path:
-    """Writes ``report.html`` into the run's folder and returns its path.
-
-    What a run lacks is left out or said.
-
-    Raises:
-        UserError: no run's folder, or a score.json or tags.json that is none.
-    """
-    record = RunRecord.open(folder)
-    target = record.path / "report.html"
-    write_text(target, render(record))
-    return target
-
-
 def render(folder: RunRecord) -> str:
     """Returns the page."""
-    environment = Environment(
-        loader=PackageLoader("renma.judge", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_private,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment("renma.judge", finalize=_private)
+    templates.filters |= {
         "percent": facts.percent,
         "duration": facts.duration,
         "figure": _figure,
         "prose": _prose,
         "share": _share,
     }
-    return environment.get_template("report.html.jinja").render(_context(folder))
+    return templates.get_template("report.html.jinja").render(_context(folder))
 
 
 def _context(folder: RunRecord) -> dict[str, Any]:
@@ -93,7 +60,7 @@ def _context(folder: RunRecord) -> dict[str, Any]:
         "pictures_lost": lost,
         "lint": lint(folder, _training(kinds)),
         "gravities": GRAVITIES,
-        "tags": report_tags.read(folder.path),
+        "tags": tags.read(folder.path),
         **_run_part(folder),
         **_file_part(folder),
     }
@@ -101,12 +68,12 @@ def _context(folder: RunRecord) -> dict[str, Any]:
 
 
 def _verdict_part(folder: RunRecord) -> dict[str, Any]:
-    scores = report_score.read(folder)
-    best = scores.best if scores else None
+    found = scores.read(folder)
+    best = found.best if found else None
     shown = pairs(folder, best.path if best else None)
     drawn = previews(folder)
     newest = [] if shown else _newest(drawn)
-    return {"scores": scores, "pairs": shown, "previews": drawn, "newest": newest}
+    return {"scores": found, "pairs": shown, "previews": drawn, "newest": newest}
 
 
 def _newest(drawn: Previews) -> list[Picture]:
@@ -150,10 +117,10 @@ def _file_part(folder: RunRecord) -> dict[str, Any]:
 
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns (anchor, name) of the sections that the page has."""
-    scores = context["scores"]
+    found = context["scores"]
     sections = (
         ("verdict", "Verdict", True),
-        ("scores", "Scores", scores and (scores.rows or context["evidence"])),
+        ("scores", "Scores", found and (found.rows or context["evidence"])),
         ("grids", "Grids", context["grids"] or context["blocks"]),
         ("tags", "Tags", context["tags"]),
         ("curves", "Curves", context["charts"]),

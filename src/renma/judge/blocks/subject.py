@@ -1,33 +1,23 @@
-"""``renma blocks``: which block of the U-Net does what in a LoRA, and which could be left out.
-
-The same prompt and seeds are drawn with the base model, with the whole LoRA, with each block
-switched off and with each block alone; what changes between them is measured and shown.
-"""
+"""What ``renma blocks`` examines: the LoRA, its model, the prompt and the seeds."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from renma.config import load_run
 from renma.config.blocks_task import BlocksOptions
 from renma.config.picture_recipe import Recipe
 from renma.config.prompts import Prompt, parse
 from renma.config.prompts import prompts as preview_prompts
-from renma.core.counted import counted
 from renma.core.errors import UserError
-from renma.core.events import Report, Silent
-from renma.core.store import cache_folder, probe, write_atomic, write_text
+from renma.core.events import Report
+from renma.core.store import cache_folder
 from renma.drawing import prompt_loras
-from renma.drawing.painter import Cells, Painter
 from renma.drawing.picture_source import Shelf, Source, lora_name
 from renma.formats.model_facts import ModelFacts
-from renma.judge import block_rows, block_words
-from renma.judge.block_effect import Effects, Setting, measure
-from renma.judge.block_page import render
-from renma.judge.block_sheet import sheet_of
+from renma.judge.blocks.effect import Setting
 from renma.judge.folder import RunRecord
 
 
@@ -48,72 +38,6 @@ class Subject:
     record: RunRecord | None
     cells: Path
     page: Path
-
-
-def run(options: BlocksOptions, report: Report) -> None:
-    """Draws, measures and writes the page and its sheet.
-
-    Raises:
-        UserError: no run or LoRA, nothing to draw, a LoRA for another model, a full disk.
-    """
-    subject = open_subject(options)
-    told: Report = Silent() if options.as_json else report  # programs want nothing but JSON
-    cells = Cells(subject.cells, told, device=options.device, batch_size=options.batch_size)
-    analyse(options, subject, cells, report)
-
-
-def analyse(
-    options: BlocksOptions, subject: Subject, painter: Painter, report: Report
-) -> dict[str, Any]:
-    """Draws, measures, writes and tells; returns what ``--json`` prints.
-
-    Args:
-        options: the command's.
-        subject: what is examined.
-        painter: draws.
-        report: told everything.
-
-    Raises:
-        UserError: nothing to draw, a LoRA for another model, a full disk.
-    """
-    told: Report = Silent() if options.as_json else report
-    setting, found = examine(options, subject, painter, told)
-    prompt, name = setting.recipes[0].prompt, setting.lora.name
-    said = block_words.sentences(found, name)
-    about = {
-        "lora": str(subject.lora),
-        "model": subject.source.model.path,
-        "prompt": prompt.text,
-        "seeds": [r.prompt.seed for r in setting.recipes],
-        "weight": options.weight,
-        "threshold": options.threshold,
-    }
-    row = {**block_words.as_row(found, about), "verdict": said}
-    sheet = subject.page.with_suffix(".png")
-    picture = sheet_of(found, f"{name}: {prompt.text}")
-    write_atomic(sheet, lambda part: picture.save(part, format="PNG", optimize=True))
-    write_text(subject.page, render(found, name, about, said))
-    if options.as_json:
-        report.line(json.dumps(row, ensure_ascii=False, indent=1))
-        return row
-    for line in (*block_words.table(found), "", *said, f"page: {subject.page}", f"sheet: {sheet}"):
-        report.line(line)
-    return row
-
-
-def examine(
-    options: BlocksOptions, subject: Subject, painter: Painter, report: Report
-) -> tuple[Setting, Effects]:
-    """Draws and measures; arguments and errors as of :func:`analyse`."""
-    facts = subject.source.facts()
-    layers = block_rows.layers_of(subject.lora, facts)
-    setting = _setting(options, subject, facts, report)
-    blocks = block_rows.block_rows(layers, setting.sdxl)
-    presets = block_rows.preset_rows(layers, setting.sdxl) if options.presets else []
-    probe(subject.page.parent)
-    report.line(f"LoRA: {subject.lora}, {counted(sum(layers.counts.values()), 'layer')}")
-    report.line(f"prompt: {setting.recipes[0].prompt.text}, {counted(options.seeds, 'seed')}")
-    return setting, measure(painter, setting, blocks, presets)
 
 
 def open_subject(options: BlocksOptions) -> Subject:
@@ -168,15 +92,24 @@ def _best(record: RunRecord) -> Path:
     return best or found[-1].path
 
 
-def _setting(
+def setting_of(
     options: BlocksOptions, subject: Subject, facts: ModelFacts, report: Report
 ) -> Setting:
-    """Returns what is drawn."""
+    """Returns what is drawn.
+
+    Args:
+        options: the command's.
+        subject: what is examined.
+        facts: of its model.
+        report: told what is read otherwise than it is written.
+
+    Raises:
+        UserError: there is no prompt, or it names LoRAs.
+    """
     source, shelf = subject.source, Shelf(None, {})
     prompt = _prompt(options, subject, report)
     size = {n: getattr(prompt, n) or facts.native_size for n in ("width", "height")}
-    standing = tuple(shelf.used(lora_name(p), p, w, w) for p, w in source.standing)
-    shared = {**source.basis(facts), "loras": standing}
+    shared = {**source.basis(facts), "loras": shelf.standing(source)}
     if options.precision:
         shared["precision"] = options.precision
     first = options.seed if prompt.seed is None else prompt.seed

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from renma.drawing.sheet import INK, PAPER, SOFT, join, sheet
-from renma.judge.block_effect import Drawn, Effect, Effects
-from renma.judge.heat import heat_map, legend, top_of
+from renma.judge.blocks.effect import Drawn, Effect, Effects
+from renma.judge.blocks.heat import heat_map, legend, top_of
 
 OFF, ALONE = "#2b6cb0", "#e0872f"
 """Of the bars; told apart by people who see red and green alike."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from renma.judge.chart import Chart, Curve, Points, chart, smoothed
 from renma.judge.folder import Event, RunRecord
+from renma.judge.report.chart import Chart, Curve, Points, chart, smoothed
 
 _STYLES = ("main", "second", "third")
 

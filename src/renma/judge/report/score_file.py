@@ -94,6 +94,7 @@ class ScoreFile(_Part):
     checkpoints: list[CheckpointScores] = []
     pictures: dict[str, Number] = {}
     encoder: Text = ""
+    read_with: Text = "attributes"
     likeness: Number = None
     leakage: Number = None
     base_likeness: Number = None

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from renma.judge.block_effect import Drawn, Effect, Effects, Group
-from renma.judge.block_rows import names
-from renma.judge.block_sheet import top
-from renma.judge.heat import heat_map, strip, top_of
+from renma.core.html_page import environment
+from renma.judge.blocks.effect import Drawn, Effect, Effects, Group
+from renma.judge.blocks.heat import heat_map, strip, top_of
+from renma.judge.blocks.picture_change import Change, Pixels
+from renma.judge.blocks.rows import names
+from renma.judge.blocks.sheet import top
 from renma.judge.inline import Picture, inline
-from renma.judge.picture_change import Change, Pixels
 
 _LONGEST, _MOST = 256, 24_000
 """Pixels a side and bytes of a picture; 26 blocks have four each."""
@@ -57,39 +57,36 @@ def render(found: Effects, title: str, about: Mapping[str, Any], said: Sequence[
         about: what was drawn, as the JSON tells it.
         said: sentences.
     """
-    environment = Environment(
-        loader=PackageLoader("renma.judge", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     light, whole_light = top(found), top_of([found.whole.from_base.where])
     longest = _longest_share(found)
     blocks = [_card(found, effect, light, longest) for effect in found.blocks]
-    return environment.get_template("blocks.html.jinja").render(
-        title=title,
-        about=about,
-        model=Path(str(about["model"])).name,
-        said=said,
-        base=_inlined(found.base[0]),
-        whole=_inlined(found.whole.pictures[0]),
-        heat=_heat(found.whole.from_base, whole_light),
-        whole_light=whole_light,
-        change=found.whole.from_base,
-        blocks=[card for card in blocks if card.layers],
-        presets=[
-            _card(found, effect, light, longest) for effect in found.presets if effect.row.drawn
-        ],
-        groups=[
-            (words, names(group.rows), _part(found, group.drawn, True, light, longest))
-            for words, group in _groups(found)
-        ],
-        strengths=found.spare.strengths if found.spare else "",
-        longest=longest,
-        light=light,
-        strip=inline(strip(256, 10), 256, _MOST),
-        noise=found.noise,
+    return (
+        environment("renma.judge")
+        .get_template("blocks.html.jinja")
+        .render(
+            title=title,
+            about=about,
+            model=Path(str(about["model"])).name,
+            said=said,
+            base=_inlined(found.base[0]),
+            whole=_inlined(found.whole.pictures[0]),
+            heat=_heat(found.whole.from_base, whole_light),
+            whole_light=whole_light,
+            change=found.whole.from_base,
+            blocks=[card for card in blocks if card.layers],
+            presets=[
+                _card(found, effect, light, longest) for effect in found.presets if effect.row.drawn
+            ],
+            groups=[
+                (words, names(group.rows), _part(found, group.drawn, True, light, longest))
+                for words, group in _groups(found)
+            ],
+            strengths=found.spare.strengths if found.spare else "",
+            longest=longest,
+            light=light,
+            strip=inline(strip(256, 10), 256, _MOST),
+            noise=found.noise,
+        )
     )
 
 

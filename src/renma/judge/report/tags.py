@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from renma.core import json_file
 from renma.core.errors import UserError
-from renma.judge.score_file import Number
+from renma.judge.report.score_file import Number
 
 MOST = 24
 """Rows of each table."""
@@ -19,18 +19,20 @@ class _Part(BaseModel):
 
 
 class Absorbed(_Part):
-    """A tag that the trigger alone brings.
+    """A tag, and how much of it the trigger alone brings.
 
     Attributes:
         share: how much of the tag's effect the trigger alone has.
-        alone: with the trigger alone.
-        base: with the base model.
+        error: its standard error.
+        captions: share of the captions that name the tag.
+        answers: how much of its effect the tag still has beside the trigger.
     """
 
     tag: str
     share: Number = None
-    alone: Number = None
-    base: Number = None
+    error: Number = None
+    captions: Number = None
+    answers: Number = None
 
 
 class Drifted(_Part):
@@ -53,6 +55,7 @@ class TagFile(_Part):
     absorbed: list[Absorbed] = []
     drifted: list[Drifted] = []
     sentences: list[str] = []
+    advice: list[str] = []
 
 
 def read(folder: Path) -> TagFile | None:

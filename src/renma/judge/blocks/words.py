@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from renma.core.counted import counted
-from renma.judge.block_effect import LEAST_SEEDS, Drawn, Effect, Effects, Group
-from renma.judge.block_rows import BASE, joined, names
-from renma.judge.picture_change import Change
+from renma.judge.blocks.effect import LEAST_SEEDS, Drawn, Effect, Effects, Group
+from renma.judge.blocks.picture_change import Change
+from renma.judge.blocks.rows import BASE, joined, names
 
 VERSION = 1
 _NOTHING = 0.5

@@ -10,9 +10,9 @@ from renma.core.errors import UserError
 from renma.data.buckets import fit
 from renma.data.folder import ScannedSet, expand, scan
 from renma.data.item import Item
-from renma.judge import facts
 from renma.judge.folder import RunRecord
 from renma.judge.inline import Picture, from_file
+from renma.judge.report import facts
 
 MOST = 36
 """Pictures shown of each kind; of more, evenly spaced ones."""

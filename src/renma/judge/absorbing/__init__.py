@@ -1,0 +1,1 @@
+"""Which tags a trained trigger stands for: the parts of ``renma absorbed``."""
