@@ -13,7 +13,7 @@ from renma.cli import main
 from renma.core.errors import UserError
 from renma.core.events import Silent
 from renma.judge.referee import RunReferee
-from testbed.small_run import LAST, small_run, step
+from testbed.small_run import LAST, learnt, small_run, step
 
 JUDGE = {
     "trigger_prompts": ["aa12, hat", "aa12, cat"],
@@ -26,6 +26,7 @@ def test_its_merit_is_that_of_the_score_and_the_model_is_as_it_was(
     tmp_path: Path, mame: Any
 ) -> None:
     run = small_run(tmp_path / "run", judge=JUDGE, output={"trigger": ""})
+    learnt(run, mame)
     before = {
         (part, name): value.clone()
         for part, module in mame.parts().items()
@@ -50,6 +51,8 @@ def test_its_merit_is_that_of_the_score_and_the_model_is_as_it_was(
     # nothing is drawn again
     assert {path.name: path.stat().st_mtime_ns for path in (run / "cells").iterdir()} == cells
     rows = json.loads((run / "score.json").read_text(encoding="utf-8"))["checkpoints"]
+    assert rows[1]["merit"] > 0.2
+    assert rows[1]["errors"]["leakage"] > 0.02
     for row in rows:
         judgement = found[Path(row["path"]).name]
         assert judgement.merit == pytest.approx(row["merit"], abs=2e-3)

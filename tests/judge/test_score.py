@@ -21,7 +21,7 @@ from renma.judge.report import score_file
 from renma.judge.scoring import examiner
 from renma.judge.scoring.examiner import Examiner, Manner
 from renma.judge.scoring.measure import MEASURES, Drawn, Yardstick
-from testbed.small_run import COLOURS, LAST, small_run, step
+from testbed.small_run import COLOURS, LAST, learnt, small_run, step
 
 CAPTIONS = sorted(f"aa12, person, {colour} hat, {n} dots" for n, colour in enumerate(COLOURS))
 PROMPTS = ["aa12, person, wink", *CAPTIONS[:2]]
@@ -29,8 +29,11 @@ PLAIN = ["person", *[text.removeprefix("aa12, ") for text in CAPTIONS[:2]]]
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run of two checkpoints that was judged, and what was printed."""
+def judged(tmp_path_factory: pytest.TempPathFactory, mame: Any) -> tuple[Path, str]:
+    """A run of two checkpoints that was judged, and what was printed.
+
+    Its real pictures are what the second one draws.
+    """
     judge = {
         "trigger_prompts": PROMPTS[:1],
         "class_prompts": PLAIN[:1],
@@ -38,6 +41,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         "attributes": {"hair_colour": "pink"},
     }
     folder = small_run(tmp_path_factory.mktemp("judged") / "run", judge=judge)
+    learnt(folder, mame)
     with pytest.MonkeyPatch.context() as patch:
         told: list[str] = []
         patch.setattr("renma.cli.screen.Screen.line", lambda _, text: told.append(text))
@@ -88,6 +92,11 @@ def test_score_json_says_everything_by_its_stable_names(judged: tuple[Path, str]
     assert score["base"]["scores"]["drift"] == 0
     assert score["base"]["scores"]["norm"] is None
     assert score["state"] == "undecided"  # of six pictures
+    # the pictures trained on are what the last one draws
+    assert score["best"] == paths[1]
+    early, late = (row["scores"] for row in score["checkpoints"])
+    assert late["likeness"] > early["likeness"] + 0.3 > score["base"]["scores"]["likeness"]
+    assert late["leakage"] > 0.3
     # what is printed is what is written
     for sentence in (*score["verdict"], *score["advice"]):
         assert sentence in told

@@ -22,7 +22,7 @@ def prompted(seed: int, apart: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
 
 @given(st.integers(0, 10_000))
 def test_prompts_that_are_told_apart_are_followed(seed: int) -> None:
-    looks, base = prompted(seed)
+    looks, base = prompted(seed, apart=20)
     assert follows(base, base, PROMPTS).tolist() == [1.0] * 24
     other_noise = looks[PROMPTS] + np.random.default_rng(seed + 1).normal(size=base.shape)
     assert follows(other_noise, base, PROMPTS).mean() == 1

@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw
 
 from renma.config import Run
 from renma.config.load import dump
+from renma.engine.network import Network
+from renma.engine.sample import Shot, draw
 from testbed.lora_files import CONV, TEXT, Q, lora, write
 
 COLOURS = ("red", "green", "blue", "orange")
@@ -37,9 +39,9 @@ def small_run(
     pictures.mkdir(parents=True)
     for number, colour in enumerate(COLOURS):
         picture = Image.new("RGB", (128, 128), "white")
-        draw = ImageDraw.Draw(picture)
-        draw.ellipse((20, 10 + 5 * number, 100, 110), fill=colour)
-        draw.rectangle((40, 40, 50 + 10 * number, 60), fill="black")
+        pen = ImageDraw.Draw(picture)
+        pen.ellipse((20, 10 + 5 * number, 100, 110), fill=colour)
+        pen.rectangle((40, 40, 50 + 10 * number, 60), fill="black")
         picture.save(pictures / f"{colour}.png")
         caption = f"aa12, person, {colour} hat, {number} dots"
         (pictures / f"{colour}.txt").write_text(caption, encoding="utf-8")
@@ -66,6 +68,17 @@ def small_run(
     lines = "".join(json.dumps(event) + "\n" for event in events)
     (folder / "events.jsonl").write_text(lines, encoding="utf-8")
     return folder
+
+
+def learnt(run: Path, mame: Any) -> None:
+    """Makes the pictures of a run such as its finished LoRA draws them."""
+    paths = sorted((run / "train").rglob("*.png"))
+    texts = [path.with_suffix(".txt").read_text(encoding="utf-8") for path in paths]
+    how = {"negative": "", "width": 128, "height": 128, "steps": 1, "scale": 1.0}
+    with Network.from_file(mame, run / "lora" / LAST).at():
+        shots = [Shot(text, seed=900 + i, **how) for i, text in enumerate(texts)]
+        for path, picture in zip(paths, draw(mame, shots), strict=True):
+            picture.save(path)
 
 
 def write_lora(path: Path, strength: float) -> None:

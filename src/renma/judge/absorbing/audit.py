@@ -92,7 +92,11 @@ class Audit:
         """
         base = [(one.prompt(with_tag=tag), None) for one in candidates for tag in (False, True)]
         self._files |= self._draws.draw(base, self._count)
-        known = [self._known(one, i, len(candidates)) for i, one in enumerate(candidates)]
+        known = []
+        for one in candidates:
+            self._tell("tags of the base model", len(known), len(candidates))
+            known.append(self._known(one))
+        self._tell("tags of the base model", len(known), len(candidates))
         clear = [f.candidate for f in known if f.told >= TOLD and f.chance <= CHANCE]
         tuned: list[Asked] = [
             (one.prompt(word, with_tag=tag), checkpoint)
@@ -110,11 +114,9 @@ class Audit:
         self._tell("tags", len(known), len(known))
         return found
 
-    def _known(self, one: Candidate, done: int, total: int) -> Finding:
+    def _known(self, one: Candidate) -> Finding:
         """Returns whether the base model knows a tag."""
-        self._tell("tags of the base model", done, total)
         with_tag, without = joined(*self._seen(one, *self._base(one)))
-        self._tell("tags of the base model", done + 1, total)
         seed = self._seed % 2**63
         return Finding(one, told_apart(with_tag, without), chance(with_tag, without, seed))
 
