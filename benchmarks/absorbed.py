@@ -31,7 +31,7 @@ OWN = {"pink hair": ("hair_colour", "pink"), "braid": ("hair", "braid"),
 """Tags that the captions lack, with head and label of the reader."""
 FREE = {"smile": ("mouth", "smile"), "blue background": ("background", "blue")}
 """Tags that the captions vary."""
-NEVER = {"short hair": ("hair", "short"), "red hair": ("hair_colour", "red")}
+NEVER = {"short hair": ("hair", "short hair"), "red hair": ("hair_colour", "red")}
 """Tags that no picture shows."""
 
 
@@ -84,7 +84,7 @@ def read_by_reader(
         found[tag] = {}
         for name, asked in sets.items():
             seen = reader.read([Image.open(path) for path in drawn[asked]])
-            found[tag][name] = sum(label in each[head].label for each in seen) / len(seen)
+            found[tag][name] = sum(label == each[head].label for each in seen) / len(seen)
     return found
 
 

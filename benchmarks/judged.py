@@ -32,6 +32,8 @@ from renma.judge.folder import RunRecord
 STEPS, EVERY = 400, 50
 UNDER, OVER = ("slow", 60, 20), ("fast", 480, 60)
 """Course, steps, steps between checkpoints."""
+READ = {"character": 8, "style": 16}
+"""Pictures of each prompt for the reader: of a character it reads four attributes in each."""
 NEAR = 0.03
 """Points that the choice may lie below the best."""
 
@@ -45,12 +47,11 @@ def main() -> None:
     parser.add_argument("--sets", type=int, nargs="*", default=list(range(10)))
     parser.add_argument("--under", type=int, nargs="*", default=[0, 1, 2, 3])
     parser.add_argument("--over", type=int, nargs="*", default=[0, 1, 2, 3])
-    parser.add_argument("--pictures", type=int, default=12, help="for the reader, of each prompt")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     table: dict[str, Any] = {"sets": {}, "under": {}, "over": {}}
     for number in arguments.sets:
-        table["sets"][number] = row = chosen(number, arguments.work, arguments.pictures)
+        table["sets"][number] = row = chosen(number, arguments.work)
         told = "as good" if row["regret"] <= NEAR else "worse"
         print(f"set {number} ({row['kind']}): {told}, {row['regret'] * 100:.1f} points", flush=True)
         write(arguments.out, table)
@@ -80,11 +81,11 @@ def write(out: Path, table: dict[str, Any]) -> None:
     (out / "judged.json").write_text(json.dumps(table, indent=1) + "\n")
 
 
-def chosen(number: int, work: Path, pictures: int) -> dict[str, Any]:
+def chosen(number: int, work: Path) -> dict[str, Any]:
     """Returns what was chosen of a set's checkpoints, and what the reader says of each."""
     hidden, folder = trained(number, "usual", STEPS, EVERY, work)
     score = judged(folder)
-    likeness, error = truth(hidden, folder, pictures)
+    likeness, error = truth(hidden, folder, READ[hidden.kind])
     index = [row["path"] for row in score["checkpoints"]].index(score["best"])
     return {
         "kind": hidden.kind,

@@ -17,11 +17,14 @@ from renma.judge import absorbed
 from renma.judge.absorbing import words
 from renma.judge.absorbing.audit import Audit, Finding
 from renma.judge.absorbing.candidates import Candidate, candidates, class_of, prompt, rows_of
+from renma.judge.absorbing.drift import Drift
+from renma.judge.absorbing.shares import Share
 from renma.judge.folder import RunRecord
 from renma.judge.report import tags as report_tags
 
 LORA = Path("lora.safetensors")
 SEEDS = 16
+STILL = Drift(0.0, 1.0, np.zeros(SEEDS))
 LEVELS = {"pink hair": 0, "smile": 1, "short hair": 2}
 """The channel that shows each tag; the base model shows 50 without it and 150 with it."""
 TRIGGERED = {
@@ -161,6 +164,16 @@ def test_a_tag_that_lost_its_meaning_is_told(
     assert words.changed(smile)
     assert any("changed its meaning" in text for text in words.sentences([smile], "aa12"))
     assert any("regularisation" in text for text in words.advice([smile], "aa12"))
+
+
+def test_what_is_not_sure_is_not_claimed() -> None:
+    unsure = Finding(asked("hat")[0], 1.0, 0.0, Share(0.9, 0.4), Share(0.1, 0.1), Share(1.0, 0.1),
+                     STILL, STILL)  # fmt: skip
+    assert words.state(unsure) == "unsure"
+    assert words.sentences([unsure], "aa12") == [
+        "Of hat nothing is sure (90 %, give or take 80%): raise --pictures."
+    ]
+    assert words.advice([unsure], "aa12") == []
 
 
 def test_the_file_is_what_the_report_reads(finished: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_chance_is_that_of_all_shuffles() -> None:
 def test_timesteps_count_by_what_they_tell() -> None:
     """The second timestep is the first in units a hundred times smaller: both count alike."""
     rows = np.array([[1.0, 0.01], [3.0, 0.03]])
-    with_tag, without = joined(rows + [[10, 0.1]], rows)
+    with_tag, without = joined(rows + np.array([10, 0.1]), rows)
     assert (with_tag - without).tolist() == pytest.approx([20.0, 20.0])  # 10 of deviation 1, twice
 
 
@@ -66,7 +66,7 @@ def test_drift_by_hand() -> None:
     """Seeds are 2 apart in one channel and 0 in the other; the LoRA moves the first by 1."""
     base = np.array([[0.0, 5.0], [2.0, 5.0]])
     still = drift(base, base)
-    moved = drift(base + [[1.0, 0.0]], base)
+    moved = drift(base + np.array([1.0, 0.0]), base)
     assert (still.ratio, still.distance) == (0.0, 0.0)
     assert moved.ratio == pytest.approx(0.5)
     assert moved.distance / moved.base_noise == pytest.approx(0.5)
@@ -98,14 +98,14 @@ def test_what_maruzen_removed_is_read_from_its_journal(tmp_path: Path) -> None:
 def test_errors_are_those_of_the_noise_prediction(tmp_path: Path) -> None:
     """Row G6: one picture and prompt, computed once more in plain torch and diffusers' terms."""
     family = _twins.tiny("sd1", tmp_path, seed=3, layout="folder")
+    family.native_size = 64  # a twin's weights, a small picture
     random = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)
     pictures = [Image.fromarray(each) for each in random]
     got = ModelDenoiser(family, 1).errors(pictures, ["person", "person, smile"])
     assert got.shape == (2, 2, len(SHARES))
     both = ModelDenoiser(family).errors(pictures, ["person", "person, smile"])
     assert np.allclose(got, both, rtol=1e-4)
-    side = family.native_size
-    pixels = torch.from_numpy(np.asarray(pictures[1].resize((side, side), 1), np.float32).copy())
+    pixels = torch.from_numpy(np.asarray(pictures[1], np.float32).copy())
     unet = family.parts()["unet"]
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     time = int(SHARES[1] * 1000)

@@ -25,7 +25,8 @@ JUDGE = {
 def test_its_merit_is_that_of_the_score_and_the_model_is_as_it_was(
     tmp_path: Path, mame: Any
 ) -> None:
-    run = small_run(tmp_path / "run", judge=JUDGE, output={"trigger": ""})
+    strengths = {10: 0.5, 20: 1.0}
+    run = small_run(tmp_path / "run", strengths, judge=JUDGE, output={"trigger": ""})
     learnt(run, mame)
     before = {
         (part, name): value.clone()
@@ -52,7 +53,7 @@ def test_its_merit_is_that_of_the_score_and_the_model_is_as_it_was(
     assert {path.name: path.stat().st_mtime_ns for path in (run / "cells").iterdir()} == cells
     rows = json.loads((run / "score.json").read_text(encoding="utf-8"))["checkpoints"]
     assert rows[1]["merit"] > 0.2
-    assert rows[1]["errors"]["leakage"] > 0.02
+    assert max(row["errors"]["leakage"] for row in rows) > 0.01
     for row in rows:
         judgement = found[Path(row["path"]).name]
         assert judgement.merit == pytest.approx(row["merit"], abs=2e-3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def test_all_draw_the_same_prompts_from_the_same_noise(judged: tuple[Path, str])
     for _, recipe in drawn(folder):
         name = "".join(lora.name for lora in recipe.loras)
         asked.setdefault(name, []).append((recipe.prompt.text, recipe.prompt.seed))
-        assert (recipe.prompt.width, recipe.prompt.height, recipe.prompt.steps) == (128, 128, 1)
+        assert (recipe.prompt.width, recipe.prompt.height, recipe.prompt.steps) == (128, 128, 4)
     assert set(asked) == {"", "aa12-step00000010", "aa12"}
     base, *others = (sorted(rows) for rows in asked.values())
     assert all(rows == base for rows in others)
@@ -179,7 +178,7 @@ def test_evidence_shows_base_and_best(judged: tuple[Path, str]) -> None:
 
 
 @pytest.fixture
-def count_drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+def count_drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files of the pictures that are drawn from now on."""
     written: list[Path] = []
     write = drawn_file.write
@@ -189,7 +188,7 @@ def count_drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         write(path, *rest)
 
     monkeypatch.setattr(drawn_file, "write", told)
-    yield written
+    return written
 
 
 def test_a_second_judging_draws_nothing_and_prints_one_object(
@@ -231,7 +230,12 @@ def test_what_was_interrupted_goes_on_where_it_was(
     assert not (folder / "score.json").exists()
     assert main(["judge", str(folder), "--device", "cpu", "--batch-size", "1"]) == 0
     assert sorted(count_drawn) == [*cells[:5], cells[6]]  # each once
-    assert score_of(folder) == before
+    after = score_of(folder)
+    assert (after["best"], after["state"]) == (before["best"], before["state"])
+    for old, new in zip(before["checkpoints"], after["checkpoints"], strict=True):
+        # drawn beside others, a picture may differ by a level in 255
+        assert new["scores"]["likeness"] == pytest.approx(old["scores"]["likeness"], abs=0.02)
+        assert new["drift"] == pytest.approx(old["drift"], abs=0.02)
 
 
 class Colours:

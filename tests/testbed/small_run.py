@@ -48,7 +48,7 @@ def small_run(
     settings = {
         "data": {"train_folder": "train", "resolution": 128},
         "output": {"name": "aa12", "trigger": "aa12"},
-        "sample": {"steps": 1, "scale": 1.0},
+        "sample": {"steps": 4, "scale": 1.0, "sampler": "k_euler"},
         "judge": {"pictures": 2},
         "train": {"precision": "fp32", "seed": 3},
     }
@@ -74,7 +74,14 @@ def learnt(run: Path, mame: Any) -> None:
     """Makes the pictures of a run such as its finished LoRA draws them."""
     paths = sorted((run / "train").rglob("*.png"))
     texts = [path.with_suffix(".txt").read_text(encoding="utf-8") for path in paths]
-    how = {"negative": "", "width": 128, "height": 128, "steps": 1, "scale": 1.0}
+    how = {
+        "negative": "",
+        "width": 128,
+        "height": 128,
+        "steps": 4,
+        "scale": 1.0,
+        "sampler": "k_euler",
+    }
     with Network.from_file(mame, run / "lora" / LAST).at():
         shots = [Shot(text, seed=900 + i, **how) for i, text in enumerate(texts)]
         for path, picture in zip(paths, draw(mame, shots), strict=True):

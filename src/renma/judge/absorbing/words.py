@@ -12,7 +12,7 @@ from typing import Literal
 from renma.judge.absorbing.audit import Finding
 from renma.judge.absorbing.shares import Share
 
-State = Literal["unknown", "absorbed", "partly", "silent", "answers"]
+State = Literal["unknown", "unsure", "absorbed", "partly", "silent", "answers"]
 ABSORBED = 0.5
 """Share of a tag's effect from which the trigger is said to bring it along."""
 PARTLY = 0.25
@@ -23,6 +23,8 @@ KEEPS = 0.7
 """Share without the trigger below which a tag has changed its meaning, if that is sure."""
 MOVED = 1.0
 """Drift from which a tag has changed its meaning: as much as another seed changes a picture."""
+UNSURE = 0.3
+"""Standard error of the absorbed share from which nothing is said about it."""
 _SURE = 2.0
 """Standard errors."""
 
@@ -31,6 +33,8 @@ def state(found: Finding) -> State:
     """Returns what became of a tag."""
     if found.absorbed is None or found.answers is None:
         return "unknown"
+    if found.absorbed.error > UNSURE:
+        return "unsure"
     if found.absorbed.value >= ABSORBED and found.absorbed.above(0):
         return "absorbed"
     if found.answers.value < ANSWERS:
@@ -67,6 +71,11 @@ def sentences(found: Sequence[Finding], trigger: str) -> list[str]:
         said.append(f"{tags} still {verb} beside {trigger}.")
     for one in filter(changed, found):
         said.append(_change(one))
+    said += [
+        f"Of {one.candidate.tag} nothing is sure ({_percent(one.absorbed)}, give or take "
+        f"{2 * (one.absorbed.error if one.absorbed else 0):.0%}): raise --pictures."
+        for one in _of(found, "unsure")
+    ]
     if lost := _of(found, "unknown"):
         tags = _list([one.candidate.tag for one in lost])
         what = "it" if len(lost) == 1 else "them"
@@ -94,7 +103,8 @@ def _cells(one: Finding) -> str:
     if one.absorbed is None or one.answers is None or one.keeps is None or one.drift is None:
         return f"{captions}  cannot be measured"
     shares = [f"{x.value:5.0%} ±{x.error:4.0%}" for x in (one.absorbed, one.answers)]
-    told = {"absorbed": "absorbed", "partly": "in part", "silent": "does not answer"}
+    told = {"absorbed": "absorbed", "partly": "in part", "silent": "does not answer",
+            "unsure": "not sure"}  # fmt: skip
     note = told.get(state(one), "")
     note += (", " if note else "") + "changed" if changed(one) else ""
     line = f"{captions}  {shares[0]}  {shares[1]}  {one.keeps.value:15.0%}  {one.drift.ratio:5.2f}"
@@ -142,6 +152,17 @@ def _missing(found: Sequence[Finding], trigger: str) -> Iterator[str]:
 
 
 def _unasked(found: Sequence[Finding], trigger: str) -> Iterator[str]:
+    own = [
+        one.candidate.tag
+        for one in _of(found, "absorbed")
+        if not one.candidate.captions and not one.candidate.wanted
+    ]
+    if own:
+        verb, what = ("is", "it") if len(own) == 1 else ("are", "them")
+        yield (
+            f"If {_list(own)} {verb} not to come with {trigger}, write {what} into the captions of "
+            f"the pictures that show {what}; if {trigger} is to stand for {what}, all is well."
+        )
     for one in _of(found, "absorbed"):
         tag, captions = one.candidate.tag, one.candidate.captions
         if captions >= 1:
@@ -154,11 +175,6 @@ def _unasked(found: Sequence[Finding], trigger: str) -> Iterator[str]:
                 f"If {tag} is to stay free, name it in the caption of every picture that shows it "
                 f"and add pictures that do not; if it belongs to {trigger}, take it out of the "
                 "captions."
-            )
-        elif not one.candidate.wanted:
-            yield (
-                f"If {tag} is not to come with {trigger}, write it into the captions of the "
-                "pictures that show it; if it belongs to it, all is well."
             )
 
 
@@ -187,7 +203,7 @@ def _moved(found: Sequence[Finding], trigger: str) -> Iterator[str]:  # noqa: AR
         )
 
 
-_ARRIVED = ("absorbed", "unknown")
+_ARRIVED = ("absorbed", "unknown", "unsure")
 _RULES: tuple[Callable[[Sequence[Finding], str], Iterator[str]], ...] = (
     _as_wanted, _missing, _unasked, _fused, _moved,
 )  # fmt: skip

@@ -36,7 +36,7 @@ def follows(features: np.ndarray, base: np.ndarray, prompts: np.ndarray) -> np.n
     spread = apart.sum(0)
     found = np.empty(len(features))
     for place, (row, twin) in enumerate(zip(features, base, strict=True)):
-        mine, count = index[place], counts[index[place]]
+        mine, count = int(index[place]), int(counts[index[place]])
         # neither a picture itself nor what the base drew from the same noise may help to find it
         shown, usual = _without(own, mine, row, count), _without(theirs, mine, twin, count)
         inner = spread - apart[place] * count / (count - 1)
