@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from renma.cli import app
 from renma.config._task import Task
+from renma.config.absorbed_task import AbsorbedOptions
 from renma.config.caption.tasks import CAPTION_TASKS
 from renma.config.prepare.tasks import PREPARE_TASKS
 
@@ -124,9 +125,8 @@ def test_every_verb_has_its_place(page: str) -> None:
 def test_options_exist(page: str) -> None:
     known = {
         "--" + (field.alias or name).replace("_", "-")
-        for tasks in PAGES.values()
-        for task in tasks
-        for name, field in task.options.model_fields.items()
+        for options in (AbsorbedOptions, *(t.options for tasks in PAGES.values() for t in tasks))
+        for name, field in options.model_fields.items()
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", read(page)))
     flags = {"--n", "--w", "--h", "--d", "--l", "--s", "--ss"}  # of prompts, as in sd-scripts

@@ -262,6 +262,7 @@ WITH_EFFECT = {
                 "stop.every_checkpoints=14",
                 "judge.pictures=1",
                 "sample.steps=1",
+                "judge.trigger_prompts=['a', 'b', 'c']",
                 "judge.class_prompts=['a']",
             ],
         ),

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from renma.config import Run
+from renma.core.errors import UserError
+from renma.data.captions import plain_caption
+from renma.data.folder import Scan
+from renma.drawing.questions import questions
 from renma.train.save_plan import Saves
 from renma.train.stop import judged_steps
 
@@ -28,21 +32,25 @@ class Judgings:
     share: float = 0.0
 
 
-def judgings(run: Run, saves: Saves, prompts: int, picture: float, training: float) -> Judgings:
+def judgings(run: Run, saves: Saves, scan: Scan, picture: float, training: float) -> Judgings:
     """Returns what will be judged.
 
     Args:
         run: the run.
         saves: the files it writes.
-        prompts: of its previews.
+        scan: its pictures, whose captions give prompts where too few are written.
         picture: seconds that drawing one takes.
         training: seconds that all steps take.
     """
     steps = judged_steps(run.stop, (step for _, step in saves.files))
     if not steps:
         return Judgings()
-    judge = run.judge
-    texts = len(judge.trigger_prompts) + len(judge.class_prompts) or prompts
-    pictures = texts * judge.pictures
+    items = [item for one in scan.sets for item in one.items if not item.subset.is_reg]
+    captions = [plain_caption(item) for item in items]
+    try:
+        asked = questions(run, captions)
+    except UserError:  # a rule of its own says that there is nothing to ask
+        return Judgings(tuple(steps), run.stop.patience)
+    pictures = sum(one.pictures for one in (*asked.trigger, *asked.plain))
     seconds = (len(steps) + 1) * pictures * picture  # once those of the base model, to compare with
     return Judgings(tuple(steps), run.stop.patience, pictures, round(seconds), seconds / training)

@@ -159,7 +159,7 @@ def prepare(run: Run, base: Path) -> Prepared:
     known = Facts(
         run, base, scan, order, model, chosen, made.parts, made.steps, made.seen, prompts.prompts,
         replace(made.saves, previews=len(prompts.prompts) * len(run.sample.weights)),
-        made.tokens, made.gpu, made.judgings(len(prompts.prompts)),
+        made.tokens, made.gpu, made.judgings(scan),
     )  # fmt: skip
     found = find(rules.ALL, known)
     told = (*prompts.notes, *scan.warnings, *summary.get("warnings", ()))
@@ -263,12 +263,12 @@ class _Made:
         once = costs.forward_flops(self.model.shapes["unet"], 1000) / 1000
         return once * pixels / self.model.latent_factor**2
 
-    def judgings(self, prompts: int) -> Judgings:
+    def judgings(self, scan: folders.Scan) -> Judgings:
         """Returns the judgings; the pictures are of the model's own size, with guidance."""
         flops = self._forward(self.model.native_size**2) * 2 * self.run.sample.steps
         rate, _ = speed(self.run.train.precision)
         training = self.steps * self.flops / rate
-        return judgings(self.run, self.saves, prompts, flops / rate, training)
+        return judgings(self.run, self.saves, scan, flops / rate, training)
 
     def plan(self, known: Facts, told: Sequence[str], found: Sequence[Finding]) -> Plan:
         run, order, batches = self.run, self.order, self.order.epoch(0)

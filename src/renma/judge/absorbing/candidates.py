@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from renma.core.errors import UserError
 from renma.data.captions import tags as split_tags
-from renma.judge.scoring.prompts import without
+from renma.drawing.questions import without
 
 COMMON = 0.6
 """Share of the captions from which a tag is taken for a part of the class."""

@@ -26,10 +26,10 @@ from renma.data.item import Item
 from renma.data.pictures import read_rgb
 from renma.drawing.painter import Cells, Device, Painter
 from renma.drawing.picture_source import Shelf, Source, lora_name
+from renma.drawing.questions import Question, Questions, questions
 from renma.judge.folder import RunRecord
 from renma.judge.health import health
 from renma.judge.scoring.measure import Drawn, Scores, Yardstick
-from renma.judge.scoring.prompts import Question, Questions, questions
 from renma.judge.scoring.subject import FEWEST
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class Examiner:
         elif self.manner.precision:
             basis["precision"] = self.manner.precision
         shelf = Shelf(None, {})
-        standing = tuple(shelf.used(lora_name(p), p, w, w) for p, w in source.standing)
+        standing = shelf.standing(source)
         return basis, standing, facts.native_size
 
     def _recipe(self, shot: tuple[str, int, int], checkpoint: Path | None) -> Recipe:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from renma.drawing.questions import Questions
 from renma.judge.folder import Checkpoint, RunRecord
 from renma.judge.scoring.choice import Choice
 from renma.judge.scoring.measure import MEASURES, Scores
-from renma.judge.scoring.prompts import Questions
 from renma.judge.scoring.readings import Reading
 from renma.judge.verdict import Verdict
 

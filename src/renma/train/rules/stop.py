@@ -51,9 +51,9 @@ def _never_stops(facts: Facts) -> Iterator[Said]:
 def _nothing_to_judge_by(facts: Facts) -> Iterator[Said]:
     if facts.judgings.steps and not facts.judgings.pictures:
         yield Said(
-            "stop.every_checkpoints finds nothing to judge by: there are neither judge."
-            "trigger_prompts nor sample.prompts",
-            "Write some prompts with the trigger word into [judge] trigger_prompts.",
+            "stop.every_checkpoints finds nothing to judge by: there is neither a trigger word nor "
+            "judge.trigger_prompts",
+            "Write output.trigger, or prompts into [judge] trigger_prompts.",
             _EVERY,
         )
 

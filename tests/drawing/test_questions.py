@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from renma.config import Run
 from renma.core.errors import UserError
+from renma.drawing.questions import FEWEST, Questions, made, questions, without
 from renma.formats.prompt_weights import parse
-from renma.judge.scoring.prompts import FEWEST, Questions, made, questions, without
 
 TAGS = [
     "aa12, person, smile, red hat, park",
