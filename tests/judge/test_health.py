@@ -27,10 +27,10 @@ def one(path: Path, key: str) -> LayerHealth:
     return next(layer for layer in health(path).layers if layer.key == key)
 
 
-def check(found: LayerHealth, matrix: np.ndarray) -> None:
+def expected_spectrum(matrix: np.ndarray) -> tuple[float, float]:
+    """Norm and effective rank of a matrix written out."""
     values = np.linalg.svd(matrix, compute_uv=False)
-    assert found.norm == pytest.approx(np.linalg.norm(matrix), rel=1e-5)
-    assert found.effective_rank == pytest.approx(entropy_rank(values), rel=1e-4)
+    return float(np.linalg.norm(matrix)), entropy_rank(values)
 
 
 def orthonormal(rows: int, columns: int, seed: int) -> torch.Tensor:
@@ -57,8 +57,16 @@ def test_additive_layers_are_those_written_out(tmp_path):
         TEXT: loha(TEXT, 12, 2.0, 4),  # rank squared is above the side: no low-rank form
     }  # fmt: skip
     path = write(tmp_path / "a.safetensors", layers)
+    found = {key: one(path, key) for key in layers}
+    kinds = {key: (layer.algorithm, layer.measured) for key, layer in found.items()}
+    update = "update"
+    assert kinds == {
+        Q: ("lora", update), POINT: ("loha", update), CONV: ("lokr", update), TEXT: ("loha", update)
+    }  # fmt: skip
     for key, layer in layers.items():
-        check(one(path, key), delta(layer).numpy())
+        norm, rank = expected_spectrum(delta(layer).numpy())
+        assert found[key].norm == pytest.approx(norm, rel=1e-5)
+        assert found[key].effective_rank == pytest.approx(rank, rel=1e-4)
 
 
 def test_lokr_with_a_factored_half(tmp_path):
@@ -68,7 +76,11 @@ def test_lokr_with_a_factored_half(tmp_path):
     layer = {name: torch.randn(size, generator=g) for name, size in sizes.items()}
     path = write(tmp_path / "a.safetensors", {Q: {**layer, "alpha": torch.tensor(4.0)}})
     w2 = layer["lokr_w2_a"] @ layer["lokr_w2_b"]
-    check(one(path, Q), 4 / 16 * torch.kron(layer["lokr_w1"], w2).numpy())
+    norm, rank = expected_spectrum(4 / 16 * torch.kron(layer["lokr_w1"], w2).numpy())
+    found = one(path, Q)
+    assert (found.algorithm, found.measured) == ("lokr", "update")
+    assert found.norm == pytest.approx(norm, rel=1e-5)
+    assert found.effective_rank == pytest.approx(rank, rel=1e-4)
 
 
 def test_blocks_and_the_whole_add_up_as_vectors(tmp_path):
@@ -105,7 +117,7 @@ def test_every_algorithm(mame, tmp_path, name):
     network = moved(mame, CONFIGS[name])
     found = health(save(network, tmp_path / "a.safetensors"))
     assert len(found.layers) == len(network.members)
-    assert found.norm == pytest.approx(sum(each.norm**2 for each in found.layers) ** 0.5)
+    assert found.norm == pytest.approx(sum((each.norm or 0.0) ** 2 for each in found.layers) ** 0.5)
     assert found.dead == ()
     for layer in found.layers[::4]:
         with torch.no_grad():

@@ -14,6 +14,8 @@ from renma.judge import report
 from renma.judge.folder import RunRecord
 from renma.judge.report import scores
 from renma.judge.report.scores import Scores
+from renma.judge.scoring import choice
+from renma.judge.scoring.measure import Scores as Measured
 from testbed import judged_run
 from testbed.html_page import Page
 
@@ -90,6 +92,26 @@ def test_the_table_shows_every_measure(finished: Path) -> None:
     page = make(finished)
     assert "How near it comes." in page.text
     assert any(one.get("title") == "lower is better" for one in page.all("abbr"))
+
+
+def test_merit_is_explained_by_what_it_is_made_of(finished: Path) -> None:
+    """The sentence tells the prices that merit is computed with."""
+
+    def sample(likeness: float, leakage: float, following: float) -> Measured:
+        values = {"likeness": likeness, "leakage": leakage, "following": following}
+        return Measured(values)
+
+    base = sample(0.0, 0.2, 0.9)
+    whole = choice.merit(sample(0.8, 0.2, 0.9), base)
+    leaks = round(100 * (whole - choice.merit(sample(0.8, 1.2, 0.9), base)))
+    loses = round(100 * (whole - choice.merit(sample(0.8, 0.2, -0.1), base)))
+    judged_run.write(finished)
+    column = read(finished).columns[0]
+    words = f"likeness, less {leaks} % of the leakage above the base model's, less {loses} % of"
+    assert words in column.help
+    assert words in make(finished).text
+    write_old(finished)
+    assert "likeness" not in read(finished).columns[0].help
 
 
 def test_charts_over_steps_are_told_in_words(finished: Path) -> None:

@@ -254,6 +254,8 @@ def test_held_out_pictures_are_what_checkpoints_are_held_against(tmp_path: Path,
     for number in range(4):
         Image.new("RGB", (128, 128), (60 * number, 20, 90)).save(more / f"more{number}.png")
         (more / f"more{number}.txt").write_text(f"aa12, more {number}", encoding="utf-8")
+    for number, path in enumerate(sorted(more.glob("*.png"))):  # what mame never draws
+        Image.new("RGB", (128, 128), (250, 3 * number, 250 - number)).save(path)
     one = Examiner(RunRecord.open(run), Silent(), loaded=mame, encoder=Colours())
     assert (len(one.training), len(one.held_out)) == (4, 4)
     assert not {item.path for item in one.training} & {item.path for item in one.held_out}
@@ -345,16 +347,32 @@ def test_runs_upon_other_loras_draw_with_them_standing(tmp_path: Path, mame: Any
     assert abs(bare - expected) > 5e-4
 
 
-def test_a_damaged_checkpoint_is_measured_and_not_chosen(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     strengths = {10: 0.1, 20: float("nan")}
     run = small_run(tmp_path / "run", strengths, judge=QUICK, output={"trigger": ""})
+    cut = run / "lora" / step(15)
+    cut.write_bytes(b"no")
     assert main(["judge", str(run), "--device", "cpu"]) == 0
     score = score_of(run)
     assert score["best"] == f"lora/{step(10)}"
-    damaged = score["checkpoints"][1]
-    assert damaged["scores"]["loss"] is None
-    assert (damaged["place"], damaged["scores"]["norm"]) == (2, None)
-    assert any("aa12.safetensors holds numbers that are none" in s for s in score["verdict"])
+    assert [row["path"] for row in score["checkpoints"]] == [score["best"]]
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("passed over") == 2
+    assert cut.name in told
+    assert "aa12.safetensors: it holds numbers that are none" in told
+
+
+def test_a_run_of_damaged_checkpoints_has_no_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strengths = {10: float("nan"), 20: float("nan")}
+    run = small_run(tmp_path / "run", strengths, judge=QUICK, output={"trigger": ""})
+    assert main(["judge", str(run), "--device", "cpu"]) == 2
+    assert "every checkpoint is damaged" in capsys.readouterr().err
+    assert not (run / "best").exists()
+    assert not (run / "score.json").exists()
 
 
 def test_many_real_pictures_are_looked_at_a_few_at_a_time(tmp_path: Path, mame: Any) -> None:

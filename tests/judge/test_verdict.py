@@ -181,7 +181,7 @@ def test_findings_have_their_figures_and_their_advice(
 
 def test_regularised_runs_are_told_to_take_more_of_it() -> None:
     told = said(scores(0.8, 0.6), reg=24)
-    assert "Add more regularisation pictures, or use fewer steps." in told.advice
+    assert "Add more regularisation pictures, or lower optimizer.text_encoder_lr." in told.advice
 
 
 def test_a_difference_within_its_error_is_none() -> None:
@@ -218,7 +218,9 @@ def test_how_sure_it_is() -> None:
         "1 point."
     )
     told = said(scores(0.8), scores(0.9), held_out=3).sentences[-1]
-    assert "against real held-out pictures, give or take 1 point; in 100 % of draws" in told
+    assert (
+        "against real held-out pictures, give or take 1 point; drawn anew, no checkpoint is" in told
+    )
     single = said(scores(0.8, count=1), base=scores(0.0, count=1))
     assert single.sentences[-1] == (
         "Measured on 1 picture with the trigger against real training pictures."

@@ -29,6 +29,8 @@ class UsedLora(Section):
     name: str
     path: str
     sha256: str = ""
+    layout: str = ""
+    """Digest of what the header says of those bytes: names, shapes, strengths written there."""
     unet: float = 1.0
     text_encoder: float = 1.0
     blocks: str = ""
@@ -53,6 +55,8 @@ class Recipe(Section):
     base: str = ""
     """Folder that the model's relative paths start from."""
     model_hash: str = ""
+    parts_hash: str = ""
+    """Of every file of the model that a picture depends on, and of its noise schedule."""
     vae_hash: str = ""
     """Of another autoencoder than the model's own."""
     zero_terminal_snr: bool | None = None
@@ -81,6 +85,8 @@ class Recipe(Section):
             row.pop(place)
         for lora in (*row["loras"], *row["named"]):
             lora.pop("path")
+        for lora in row["loras"]:  # no prompt calls these by name
+            lora.pop("name")
         if self.model_hash:
             row["model"].pop("path")
         if self.vae_hash:

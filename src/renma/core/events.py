@@ -141,12 +141,12 @@ def _ends_in_the_middle(file: io.FileIO) -> bool:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the events of a file in order; a line torn by a kill is passed over."""
+    """Yields the events of a file in order; a line torn by a kill, or no JSON, is passed over."""
     # not splitlines(): captions and prompts may hold other signs that end a line
     for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # torn, endless digits, nested too deeply
             continue
         if isinstance(row, dict):
             yield row

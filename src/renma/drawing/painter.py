@@ -192,7 +192,9 @@ def _model(recipe: Recipe) -> object:
 
 
 def _loras(recipe: Recipe) -> object:
-    return tuple(dict.fromkeys(lora.sha256 for lora in (*recipe.loras, *recipe.named)))
+    return tuple(
+        dict.fromkeys((lora.sha256, lora.layout) for lora in (*recipe.loras, *recipe.named))
+    )
 
 
 def _by(due: Mapping[Path, Recipe], key: Callable[[Recipe], object]) -> list[list[Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from renma.config.picture_recipe import UsedLora
 from renma.config.sample import SampleConfig
 from renma.core.errors import UserError, did_you_mean
 from renma.core.run_folder import find_run, is_about_runs
+from renma.core.store import digest
 from renma.drawing.prompt_loras import number, split
 from renma.formats import safetensors
 from renma.formats.model_facts import ModelFacts, facts
@@ -24,6 +26,14 @@ from renma.formats.weight_hash import known_hash
 Precision = Literal["fp32", "fp16", "bf16"]
 _A_PATH = re.compile(r"[/\\]|\.safetensors$")
 """What follows a colon that belongs to the path itself, as in C:\\loras\\a.safetensors."""
+
+
+_ACTING = (
+    "lora_adapter_metadata", "renma_alpha", "renma_added_alpha",
+    "ss_network_module", "ss_network_args", "renma_run",
+)  # fmt: skip
+"""Metadata that says how a file's tensors act; their modules would load torch."""
+_LAYOUT_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,7 @@ class Source:
             "model": self.model,
             "base": "" if self.base == Path() else str(self.base),
             "model_hash": known_hash(facts.parts["unet"].file),
+            "parts_hash": _parts_hash(facts),
             "vae_hash": known_hash(facts.parts["vae"].file) if self.model.vae else "",
             "zero_terminal_snr": self.schedule(facts),
             "precision": self.precision,
@@ -241,6 +252,7 @@ class Shelf:
                 self._asked.add(key)
                 blocks = blocks or self.blocks[key]
         row: dict[str, Any] = {"name": name, "path": str(path), "sha256": self._hash(path)}
+        row["layout"] = layout_hash(path)
         how = {"unet": unet, "text_encoder": text, "blocks": blocks, "written": written}
         return UsedLora.model_validate({**row, **how})
 
@@ -259,7 +271,7 @@ class Shelf:
         places += self._known.get(lora_name(own), [])
         there = [path for path in places if path.is_file()]
         for path in there:
-            if self._hash(path) == lora.sha256:
+            if self._hash(path) == lora.sha256 and lora.layout in ("", layout_hash(path)):
                 return lora.model_copy(update={"path": str(path)})
         what = "holds other weights than the picture was drawn with" if there else "is not there"
         raise UserError(
@@ -301,6 +313,31 @@ def blocks_of(given: tuple[str, ...]) -> dict[str, str]:
             )
         found[name] = value
     return found
+
+
+def layout_hash(path: Path) -> str:
+    """Returns a digest of what a LoRA's header says that changes pictures.
+
+    Those are names, kinds and shapes of its tensors, and strengths that diffusers and PEFT keep in
+    the metadata; a title or a comment is not.
+
+    Raises:
+        UserError: it is none, or cannot be read.
+    """
+    tensors, metadata = safetensors.read_header(path)
+    known = {key: metadata[key] for key in _ACTING if key in metadata}
+    rows = sorted((name, str(fact)) for name, fact in tensors.items())
+    return digest([json.dumps([rows, known], sort_keys=True)])[:_LAYOUT_DIGITS]
+
+
+def _parts_hash(facts: ModelFacts) -> str:
+    """Returns a digest of text encoders, tokenizers, autoencoder, U-Net and noise schedule."""
+    files = dict.fromkeys(part.file for part in facts.parts.values())
+    words = [path for folder in facts.tokenizers.values() if folder for path in folder.iterdir()]
+    hashes = [known_hash(path) for path in (*files, *sorted(words)) if path.is_file()]
+    configs = {name: part.config for name, part in facts.parts.items()}
+    rest = json.dumps([facts.scheduler, configs], sort_keys=True, default=str)
+    return digest([*hashes, rest])
 
 
 def payload_hash(path: Path) -> str:

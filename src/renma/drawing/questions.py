@@ -75,6 +75,10 @@ def questions(run: Run, captions: Sequence[str]) -> Questions:
         bare = [text for text in dict.fromkeys(bare) if text and text not in known]
         asked += [Question(_unweighted(text, run), few, own=False) for text in more]
         plain += [Question(_unweighted(text, run), few, own=False) for text in bare]
+    if not plain and trigger:
+        few = max(2, judge.pictures // 2)
+        bare = dict.fromkeys(without(one.text, trigger) for one in asked)
+        plain = [Question(text, few, own=False) for text in bare if text]
     if not asked:
         raise UserError(
             "names no prompt and no trigger word, so nothing can be asked of it",

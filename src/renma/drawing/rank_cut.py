@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from renma.config.picture_recipe import UsedLora
 from renma.core.errors import UserError
-from renma.drawing.picture_source import lora_name, payload_hash
+from renma.drawing.picture_source import layout_hash, lora_name, payload_hash
 from renma.formats import safetensors
 
 if TYPE_CHECKING:
@@ -43,10 +43,17 @@ def cut(lora: UsedLora, rank: int, folder: Path) -> UsedLora:
     if 0 < _most(source) <= rank:
         return lora
     name = f"{lora_name(source)}-rank{rank}"
-    path = folder / f"{name}-{lora.sha256[:16]}-{VERSION}.safetensors"
+    path = folder / f"{name}-{lora.sha256[:16]}{lora.layout[:8]}-{VERSION}.safetensors"
     if not path.is_file():
         _write(source, path, rank)
-    return lora.model_copy(update={"name": name, "path": str(path), "sha256": payload_hash(path)})
+    return lora.model_copy(
+        update={
+            "name": name,
+            "path": str(path),
+            "sha256": payload_hash(path),
+            "layout": layout_hash(path),
+        }
+    )
 
 
 def _most(path: Path) -> int:

@@ -48,7 +48,7 @@ def cast_of(family: Family, recipes: Sequence[Recipe]) -> tuple[Cast, dict[Key, 
 
 def key_of(lora: UsedLora) -> Key:
     """Returns what tells LoRAs of a cast apart."""
-    return (lora.sha256, lora.blocks)
+    return (f"{lora.sha256} {lora.layout}", lora.blocks)
 
 
 def scenes_of(recipes: Sequence[Recipe], places: Mapping[Key, int]) -> list[Scene]:

@@ -11,6 +11,7 @@ from renma.config import Run, load_run
 from renma.core.errors import UserError
 from renma.core.events import read_events
 from renma.core.run_folder import find_run
+from renma.judge.numbers import is_step
 
 Event = dict[str, Any]
 
@@ -45,7 +46,15 @@ class RunRecord:
         Raises:
             UserError: there is no run or more than one, or its settings are invalid.
         """
-        folder = find_run(path)
+        return cls.at(find_run(path))
+
+    @classmethod
+    def at(cls, folder: Path) -> RunRecord:
+        """Reads a run's own folder, in which nothing needs to be trained yet.
+
+        Raises:
+            UserError: its settings are invalid.
+        """
         log = folder / "events.jsonl"
         events = tuple(read_events(log)) if log.is_file() else ()
         return cls(folder, load_run(folder / "run.toml"), events)
@@ -64,8 +73,11 @@ class RunRecord:
         if not isinstance(relative, str) or not relative:
             return None
         path = self.path / relative
-        within = path.resolve().is_relative_to(self.path.resolve())
-        return path if within and path.is_file() else None
+        try:
+            within = path.resolve().is_relative_to(self.path.resolve())
+            return path if within and path.is_file() else None
+        except (OSError, ValueError):  # too long, or a sign that no name has
+            return None
 
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the run's LoRA files from the least to the most trained.
@@ -73,9 +85,9 @@ class RunRecord:
         Two files of the same step hold the same weights; only the later written one is listed.
         """
         steps = {
-            path.resolve(): int(event.get("step", 0))
+            path.resolve(): step
             for event in self.all("saved")
-            if (path := self.inside(event.get("path")))
+            if (path := self.inside(event.get("path"))) and is_step(step := event.get("step"))
         }
         end = self.last("finished").get("steps")
         found: dict[object, tuple[tuple[float, int], Checkpoint]] = {}
@@ -84,7 +96,7 @@ class RunRecord:
             if not path.stem.startswith(self.run.output.name) or not match:
                 continue
             step = steps.get(path.resolve())
-            if step is None and not match["kind"] and isinstance(end, int):
+            if step is None and not match["kind"] and is_step(end):
                 step = end
             one = Checkpoint(path, step, _label(match, step))
             found_key: object = path if step is None else step

@@ -7,7 +7,6 @@ real pictures among themselves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,28 +43,6 @@ def paired_cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     if np.shape(first) != np.shape(second):
         raise ValueError(f"pairs need equal shapes, not {np.shape(first)} and {np.shape(second)}")
     return np.clip((normalised(first) * normalised(second)).sum(1), -1, 1)
-
-
-def similarity(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the mean cosine over all pairs of two sets.
-
-    It rewards sets without variety: see :func:`centroid_distance`.
-    """
-    return float(_some(cosines(first, second)).mean())
-
-
-def similarity_within(features: np.ndarray) -> float:
-    """Returns the mean cosine over all pairs of different pictures of one set.
-
-    For real pictures it is the row beside which :func:`similarity` is read.
-
-    Raises:
-        ValueError: there are fewer than two pictures.
-    """
-    found = cosines(features, features)
-    if len(found) < 2:
-        raise ValueError("needs two pictures")
-    return float(found[~np.eye(len(found), dtype=bool)].mean())
 
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -172,98 +149,6 @@ def copying(generated: np.ndarray, training: np.ndarray, quantile: float = 0.05)
     limit = float(np.quantile(nearest_other[first], quantile))
     distances = far.min(axis=1)
     return Copying(far.argmin(axis=1), distances, limit, float((distances < limit).mean()))
-
-
-def csls(
-    first: np.ndarray, second: np.ndarray, background: np.ndarray, neighbours: int = 10
-) -> np.ndarray:
-    """Returns how alike each pair is beyond how alike both are to everything (first, second).
-
-    CSLS (Conneau et al., arXiv 1710.04087): 2 cos(x, y) - r(x) - r(y), where r is the mean cosine
-    to the nearest ``neighbours`` of a background set. Raw cosines of style call some artists
-    nearer to others than to themselves; this read-out mends most of that (arXiv 2605.09030). The
-    background here is what the base model draws, so 0 means: no nearer than to the base's style.
-
-    Args:
-        first: features, such as of generated pictures.
-        second: features, such as of real pictures.
-        background: features of pictures of neither set.
-        neighbours: as many, or the whole background where it has fewer.
-
-    Raises:
-        ValueError: the background is empty, or no neighbours are asked for.
-    """
-    if neighbours < 1 or not len(background):
-        raise ValueError("needs a background and one neighbour")
-    around = [_crowd(rows, background, neighbours) for rows in (first, second)]
-    return 2 * cosines(first, second) - around[0][:, None] - around[1][None, :]
-
-
-def _crowd(rows: np.ndarray, background: np.ndarray, neighbours: int) -> np.ndarray:
-    """Returns the mean cosine of each row to its nearest neighbours in the background."""
-    found = np.sort(cosines(rows, background), axis=1)
-    return found[:, -neighbours:].mean(axis=1)
-
-
-def gram(maps: np.ndarray) -> np.ndarray:
-    """Returns the Gram matrices (pictures, channels, channels) of feature maps, float64.
-
-    The mean over places of the products of channels: what is seen together, wherever it is (Gatys
-    et al., arXiv 1508.06576).
-
-    Args:
-        maps: (pictures, channels, height, width).
-
-    Raises:
-        ValueError: they have another shape.
-    """
-    if np.ndim(maps) != 4:
-        raise ValueError(f"feature maps are (pictures, channels, h, w), not {np.shape(maps)}")
-    rows = np.asarray(maps, np.float64).reshape(*np.shape(maps)[:2], -1)
-    return rows @ rows.transpose(0, 2, 1) / rows.shape[2]
-
-
-def style_change(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns how far each picture's style is from that of the same picture of the other set.
-
-    Of two models drawing the same prompts from the same noise this is how much of the first one's
-    style the second has lost. Each layer counts as ||G1 - G2||^2 / (||G1|| ||G2||), so layers with
-    large numbers do not outweigh others; 0 means none lost.
-
-    Args:
-        first: feature maps (pictures, channels, height, width) of each layer.
-        second: the other pictures'; sizes may differ, pictures and channels may not.
-
-    Returns:
-        (pictures,), the mean over layers.
-    """
-    found = [_apart(gram(a), gram(b)) for a, b in zip(first, second, strict=True)]
-    return np.mean(found, axis=0)
-
-
-def style_distance(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
-    """Returns how far the styles of two sets are, by the means of their Gram matrices.
-
-    Args:
-        first: feature maps (pictures, channels, height, width) of each layer.
-        second: the other set's; as many channels.
-
-    Returns:
-        ||G1 - G2||^2 / (||G1|| ||G2||), the mean over layers.
-    """
-    pairs = zip(first, second, strict=True)
-    means = [(gram(a).mean(0, keepdims=True), gram(b).mean(0, keepdims=True)) for a, b in pairs]
-    return float(np.mean([_apart(a, b) for a, b in means]))
-
-
-def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns ||G1 - G2||^2 / (||G1|| ||G2||) of each pair; 0 where both are 0."""
-    if first.shape != second.shape:
-        raise ValueError(f"styles of other shapes: {first.shape} and {second.shape}")
-    square = ((first - second) ** 2).sum(axis=(1, 2))
-    sizes = np.linalg.norm(first, axis=(1, 2)) * np.linalg.norm(second, axis=(1, 2))
-    endless = np.where(square > 0, np.inf, 0.0)
-    return np.divide(square, sizes, out=endless, where=sizes > 0)
 
 
 def _some(rows: np.ndarray) -> np.ndarray:

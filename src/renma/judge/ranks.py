@@ -49,32 +49,3 @@ def resamples(
     """
     generator = np.random.default_rng(keyed.key(seed, purpose, pictures, draws))
     return generator.integers(0, pictures, (draws, pictures))
-
-
-def shares_best(
-    scores: np.ndarray, seed: int, draws: int = DRAWS, better: Better = "high"
-) -> np.ndarray:
-    """Returns the share of draws in which each candidate is best (candidates,); they sum to 1.
-
-    A paired bootstrap (Efron and Tibshirani, 1993) of the mean over pictures; candidates that are
-    best together share the draw.
-
-    Args:
-        scores: (candidates, pictures); column i is the same prompt and noise for all.
-        seed: of the draws.
-        draws: how many.
-        better: whether a high or a low score is good.
-
-    Raises:
-        ValueError: there is no candidate or no picture, or a score is not finite.
-    """
-    scores = np.asarray(scores, np.float64)
-    if scores.ndim != 2 or not scores.size or not np.isfinite(scores).all():
-        raise ValueError("scores are (candidates, pictures), all of them finite")
-    taken = resamples(scores.shape[1], seed, draws)  # (draws, pictures)
-    signed = scores if better == "high" else -scores
-    # how often a draw takes each picture, so that equal scores give equal sums
-    weights = np.stack([np.bincount(row, minlength=scores.shape[1]) for row in taken])
-    means = signed @ weights.T / scores.shape[1]  # (candidates, draws)
-    best = means >= means.max(0) - 1e-12 * np.abs(means).max(initial=0)
-    return (best / best.sum(0)).mean(1)

@@ -29,7 +29,7 @@ class RunReferee:
 
     def __init__(self, folder: Path, report: Report) -> None:
         self._folder, self._report = folder, report
-        examiner = Examiner(RunRecord.open(folder), report)
+        examiner = Examiner(RunRecord.at(folder), report)
         examiner.check()
 
     def merit(self, checkpoint: Path, step: int, family: Family | None) -> Judgement:
@@ -44,9 +44,11 @@ class RunReferee:
             UserError: the file is broken.
         """
         # nothing is kept between calls: the run needs its memory
-        examiner = Examiner(RunRecord.open(self._folder), self._report, loaded=family)
+        examiner = Examiner(RunRecord.at(self._folder), self._report, loaded=family)
         if not checkpoint.is_file():
             raise UserError(f"the checkpoint of step {step} is gone", where=checkpoint)
         scores = examiner.examine(checkpoint).scores
+        if scores.values.get("not_finite"):
+            raise UserError("holds numbers that are none (NaN)", where=checkpoint)
         errors = [scores.error("likeness") or 0.0, LEAKAGE * (scores.error("leakage") or 0.0)]
         return Judgement(merit(scores, examiner.base.scores), sum(e * e for e in errors) ** 0.5)

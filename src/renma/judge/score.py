@@ -16,10 +16,12 @@ from typing import Any
 from PIL import Image
 
 from renma.config.judge_task import JudgeOptions
+from renma.core.errors import UserError
 from renma.core.events import Report, Silent
 from renma.core.store import file_hash, write_atomic, write_text
 from renma.drawing.sheet import sheet
 from renma.judge.folder import Checkpoint, RunRecord
+from renma.judge.health import health
 from renma.judge.scoring import readings
 from renma.judge.scoring.choice import Judged, choose
 from renma.judge.scoring.examiner import WEIGHT, Answers, Examiner, Manner
@@ -44,6 +46,8 @@ def run(options: JudgeOptions, report: Report) -> None:
     )
     # programs get one line of JSON and nothing before it
     heard = Silent() if options.as_json else report
+    if not record.last("finished"):
+        heard.event("warned", text="the run has not finished: later checkpoints are not judged")
     found = judge(record, Examiner(record, heard, manner), heard)
     if options.as_json:
         report.line(json.dumps(found, ensure_ascii=False))
@@ -57,7 +61,7 @@ def run(options: JudgeOptions, report: Report) -> None:
 def judge(record: RunRecord, examiner: Examiner, report: Report) -> dict[str, Any]:
     """Returns what ``score.json`` holds and writes it, with evidence and the best checkpoint."""
     reader = readings.reader_for(record)
-    checkpoints = record.need_checkpoints()
+    checkpoints = _sound(record, report)
     # all at once first: how long it takes is told for the whole
     examiner.ask([checkpoint.path for checkpoint in checkpoints])
     base = examiner.base
@@ -69,12 +73,13 @@ def judge(record: RunRecord, examiner: Examiner, report: Report) -> dict[str, An
     pairs = zip(checkpoints, answers, strict=True)
     tried = [Judged(checkpoint, one.scores) for checkpoint, one in pairs]
     choice = choose(tried, base.scores, record.run.train.seed)
-    plan = record.last("started").get("plan", {})
+    plan = record.last("started").get("plan")
+    told = plan.get("reg_pictures") if isinstance(plan, dict) else None
     said = verdict(
         tried,
         base.scores,
         choice,
-        reg_pictures=int(plan.get("reg_pictures", 0)),
+        reg_pictures=told if isinstance(told, int) else 0,
         held_out=len(examiner.held_out),
     )
     rows = [
@@ -99,6 +104,33 @@ def judge(record: RunRecord, examiner: Examiner, report: Report) -> dict[str, An
     write_text(record.path / "score.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     shown_too = [(checkpoints[i].label, answers[i]) for i in choice.order[: 1 + RUNNERS_UP]]
     _evidence(record, [("base model", base), *shown_too])
+    return found
+
+
+def _sound(record: RunRecord, report: Report) -> list[Checkpoint]:
+    """Returns the checkpoints whose files can be read and hold numbers; says which do not.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = []
+    for checkpoint in record.need_checkpoints():
+        try:
+            damaged = health(checkpoint.path).not_finite > 0
+        except UserError as error:
+            report.event("warned", text=f"passed over: {error.line()}")
+            continue
+        if damaged:
+            text = f"passed over: {checkpoint.path}: it holds numbers that are none (NaN)"
+            report.event("warned", text=text)
+            continue
+        found.append(checkpoint)
+    if not found:
+        raise UserError(
+            "every checkpoint is damaged",
+            where=record.path / "lora",
+            remedy='Train anew, in higher precision: train.precision = "bf16" or "fp32".',
+        )
     return found
 
 

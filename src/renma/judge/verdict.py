@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from renma.core.counted import counted
-from renma.judge.scoring.choice import Choice, Judged
+from renma.judge.scoring.choice import NEAR, Choice, Judged
 from renma.judge.scoring.measure import Scores
 
 State = Literal["under-trained", "well trained", "over-trained", "undecided"]
@@ -20,6 +20,8 @@ MATTERS = 0.05
 """Differences smaller than this are not worth a sentence."""
 WEAK = 0.6
 """Likeness below which the subject is not there yet."""
+RISING = 0.025
+"""Gain in likeness from one checkpoint to the next from which it is still rising."""
 ENOUGH = 0.9
 """Likeness from which more of it is not worth training on for."""
 LEAKS = 0.15
@@ -112,7 +114,7 @@ def _lost(scores: Scores, base: Scores) -> float:
 def _rising(tried: Sequence[Judged]) -> bool:
     if len(tried) < 2 or tried[-1].scores.values["likeness"] >= ENOUGH:
         return False
-    return _differs(tried[-1].scores, tried[-2].scores, "likeness", errors=1.0) > 0.02
+    return _differs(tried[-1].scores, tried[-2].scores, "likeness") > RISING
 
 
 def _which(tried: Sequence[Judged], choice: Choice) -> Said:
@@ -141,7 +143,9 @@ def _learnt(best: Judged, tried: Sequence[Judged], state: State) -> Said:
             f"Under-trained: the trigger is {much} learnt ({percent(likeness)} of the way from the "
             "base model to real pictures)."
         )
-        return text, "Train longer, or raise optimizer.learning_rate."
+        if len(tried) == 1 or _rising(tried):
+            return text, "Train longer, or raise optimizer.learning_rate."
+        return text, "Raise optimizer.learning_rate or adapter.rank: more steps bring little."
     if state == "under-trained":
         before = percent(tried[-2].scores.values["likeness"])
         text = (
@@ -174,11 +178,17 @@ def _later(tried: Sequence[Judged], choice: Choice, base: Scores, state: State) 
 def _leak(best: Judged, base: Scores, reg_pictures: int) -> Said:
     if "leakage" not in best.scores.values:
         return "Leakage was not measured: there is no prompt without the trigger.", ""
-    excess = _differs(best.scores, base, "leakage")
+    excess, likeness = _differs(best.scores, base, "leakage"), best.scores.values["likeness"]
+    if likeness < WEAK and excess > likeness / 2:
+        text = "The trigger means little yet: without it, pictures change nearly as much."
+        return (
+            text,
+            "" if reg_pictures else "Add regularisation pictures: renma prepare regularize.",
+        )
     if excess <= LEAKS:
         return "It does not leak: without the trigger the class looks as before.", ""
     advice = (
-        "Add more regularisation pictures, or use fewer steps."
+        "Add more regularisation pictures, or lower optimizer.text_encoder_lr."
         if reg_pictures
         else "Add regularisation pictures: renma prepare regularize."
     )
@@ -229,7 +239,8 @@ def _sure(choice: Choice, tried: Sequence[Judged], best: Judged, held_out: int) 
     if error is not None:
         text += f", give or take {counted(round(error * 100), 'point')}"
     if len(tried) > 1:
-        text += f"; in {percent(choice.confidence)} of draws of them no checkpoint is better"
+        sure = percent(choice.confidence)
+        text += f"; drawn anew, no checkpoint is more than {NEAR * 100:.0f} points better in {sure}"
     advice = ""
     if count < FEW:
         advice = f"Fewer than {FEW} pictures decide nothing: raise judge.pictures."

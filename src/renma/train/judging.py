@@ -85,6 +85,9 @@ class Judging:
                 "not enough memory to draw beside what training keeps",
                 remedy="Judge afterwards instead, with `renma judge`.",
             ) from None
+        except ValueError as error:
+            # what was drawn cannot be measured; a run is worth more than a judgement
+            raise UserError(f"cannot be measured: {error}", where=path) from None
         if not math.isfinite(found.merit):
             raise UserError(f"its merit is no number ({found.merit})", where=path)
         return found

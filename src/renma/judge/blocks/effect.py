@@ -17,6 +17,10 @@ from renma.judge.blocks.rows import Row
 
 LEAST_SEEDS = 3
 """Fewer tell nothing about how seeds differ: of two, each is as far from the other."""
+LITTLE = 0.1
+"""Share of what the whole LoRA changes, below which a change is little."""
+SURE = 2.0
+"""Standard errors over the seeds by which it has to stay below."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,9 @@ class Effects:
         presets: in theirs; empty where not asked for.
         spread: how far the whole LoRA's pictures of two seeds are apart, in levels of 255.
         noise: how much that differs from seed to seed (standard deviation); None of too few.
-        dispensable: blocks, each without which no more is lost than the noise.
+        dispensable: blocks, each of which can be off by itself.
         all_off: what happens without all of these at once; None where there are none.
-        spare: the most of them without which no more is lost; those of the least change first.
+        spare: the most of them that can be off at once; those of the least change first.
     """
 
     base: tuple[Pixels, ...]
@@ -114,6 +118,18 @@ class Effects:
         whole = self.whole.from_base.mean
         return one.mean / whole if whole else 0.0
 
+    def share_error(self, one: Change) -> float | None:
+        """Returns the standard error of a share over the seeds; None where it cannot be known.
+
+        Both means differ from seed to seed, and together: it is the error of a ratio of means
+        (Cochran, Sampling Techniques, 1977, section 2.11).
+        """
+        whole = self.whole.from_base
+        if len(whole.means) < LEAST_SEEDS or not whole.mean:
+            return None
+        rest = np.subtract(one.means, self.share(one) * np.array(whole.means))
+        return float(np.sqrt((rest**2).sum() / (rest.size - 1) / rest.size) / whole.mean)
+
     def weight(self, effect: Effect) -> float:
         """Returns how much a block carries: the mean of its two shares, off and alone."""
         if effect.off is None or effect.only is None:
@@ -128,6 +144,20 @@ class Effects:
     def is_within(self, drawn: Drawn) -> bool:
         """Says whether no more is lost than the noise."""
         return self.noise is not None and drawn.loss is not None and drawn.loss <= self.noise
+
+    def is_little(self, drawn: Drawn) -> bool:
+        """Says whether it surely changes little of the whole LoRA's picture of the same seed."""
+        one = drawn.from_whole
+        error = self.share_error(one)
+        return error is not None and self.share(one) + SURE * error < LITTLE
+
+    def can_be_off(self, drawn: Drawn) -> bool:
+        """Says whether what is missing is missed neither in each picture nor in all of them.
+
+        The loss alone would not do: a picture that has become another one need not be farther
+        from those of the other seeds.
+        """
+        return self.is_little(drawn) and self.is_within(drawn)
 
 
 def measure(
@@ -193,7 +223,7 @@ def _with_dispensable(painter: Painter, setting: Setting, found: Effects, gauge:
 
     All are tried, then half as many and so on, always those first that change least on their own.
     """
-    alone = [(e.row, e.off) for e in found.blocks if e.off and found.is_within(e.off)]
+    alone = [(e.row, e.off) for e in found.blocks if e.off and found.can_be_off(e.off)]
     if not alone:
         return found
     order = [row for row, _ in sorted(alone, key=lambda pair: pair[1].from_whole.mean)]
@@ -209,12 +239,12 @@ def _with_dispensable(painter: Painter, setting: Setting, found: Effects, gauge:
     spare = without(order[:1])
     all_off = without(order) if len(order) > 1 else spare
     least, most = 1, len(order)
-    if found.is_within(all_off.drawn):
+    if found.can_be_off(all_off.drawn):
         spare, least = all_off, most
     while most - least > 1:
         count = (least + most) // 2
         tried = without(order[:count])
-        if found.is_within(tried.drawn):
+        if found.can_be_off(tried.drawn):
             spare, least = tried, count
         else:
             most = count

@@ -44,7 +44,7 @@ class Card:
     off: Part | None
     only: Part | None
     loss: float | None
-    within: bool
+    spare: bool
     carries: bool
 
 
@@ -95,9 +95,9 @@ def _groups(found: Effects) -> list[tuple[str, Group]]:
     if found.all_off is None or found.spare is None or len(found.dispensable) < 2:
         return []
     if found.spare is found.all_off:
-        return [("Without all of these nothing is lost", found.spare)]
+        return [("Without all of these little changes", found.spare)]
     several = len(found.spare.rows) > 1
-    kept = [("Without these at once nothing is lost", found.spare)] if several else []
+    kept = [("Without these at once little changes", found.spare)] if several else []
     return [*kept, ("All that can be off one at a time", found.all_off)]
 
 
@@ -119,7 +119,7 @@ def _card(found: Effects, effect: Effect, light: int, longest: float) -> Card:
         _part(found, effect.off, True, light, longest) if effect.off else None,
         _part(found, effect.only, False, light, longest) if effect.only else None,
         drawn.loss if drawn else None,
-        bool(drawn) and found.is_within(drawn),
+        bool(effect.off) and found.can_be_off(effect.off),
         effect in found.carrying(),
     )
 

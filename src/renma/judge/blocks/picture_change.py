@@ -20,12 +20,14 @@ class Change:
         percent: pixels that changed, mean over the seeds.
         error: standard error of that mean; None of a single seed.
         mean: difference of red, green and blue, 0 to 255, mean over everything.
+        means: the same of each seed.
         where: (height, width) largest difference of the three, 0 to 255, mean over the seeds.
     """
 
     percent: float
     error: float | None
     mean: float
+    means: tuple[float, ...]
     where: NDArray[np.float32]
 
 
@@ -47,7 +49,8 @@ def change(before: Sequence[Pixels], after: Sequence[Pixels], threshold: int) ->
     error = None
     if len(shares) > 1:
         error = float(np.std(shares, ddof=1) / len(shares) ** 0.5)
-    return Change(float(np.mean(shares)), error, float(np.mean(means)), np.mean(where, 0))
+    mean = float(np.mean(means))
+    return Change(float(np.mean(shares)), error, mean, tuple(means), np.mean(where, 0))
 
 
 def from_others(pictures: Sequence[Pixels], family: Sequence[Pixels]) -> list[float]:

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from renma.core.counted import counted
-from renma.judge.blocks.effect import LEAST_SEEDS, Drawn, Effect, Effects, Group
+from renma.judge.blocks.effect import (
+    LEAST_SEEDS,
+    LITTLE,
+    SURE,
+    Drawn,
+    Effect,
+    Effects,
+    Group,
+)
 from renma.judge.blocks.picture_change import Change
 from renma.judge.blocks.rows import BASE, joined, names
 
@@ -70,24 +78,29 @@ def _dispensable(found: Effects, name: str) -> Iterator[str]:
         return
     rows, spare = found.dispensable, found.spare
     if spare is None or found.all_off is None:
-        yield "No block can be switched off without a loss that stands out from the noise."
+        yield "Of no block is it sure that it could be switched off."
     else:
         how = f"--blocks {shlex.quote(f'{name}={spare.strengths}')}"
         if len(rows) == 1:
-            yield f"{names(rows)} could be switched off without loss: {how}"
+            yield f"{names(rows)} could be switched off: {how}"
         elif len(spare.rows) == len(rows):
-            yield f"{names(rows)} could be switched off without loss, even all at once: {how}"
+            yield f"{names(rows)} could be switched off, even all at once: {how}"
         else:
+            every = found.all_off.drawn
+            most = "Of those, this one" if len(spare.rows) == 1 else "At once"
             yield (
-                f"Each of {names(rows)} could be switched off without loss, but not all at once: "
-                f"{found.all_off.drawn.loss:.1f} levels would be lost. Without loss at once: "
-                f"{names(spare.rows)}, by {how}"
+                f"Each of {names(rows)} could be switched off, but not all at once: that changes "
+                f"{_share(found, every.from_whole)} of what the LoRA changes, and "
+                f"{every.loss:.1f} levels are lost. {most}: {names(spare.rows)}, by {how}"
             )
     yield (
-        "Lost is what a picture is farther from the LoRA's pictures of other seeds than the LoRA's "
-        f"own picture is. Those are {found.spread:.1f} of 255 levels apart, which differs by "
-        f"{found.noise:.1f} from seed to seed (standard deviation over "
-        f"{counted(len(found.base), 'seed')}): a loss up to {found.noise:.1f} levels is noise."
+        "Could be switched off is said where two things hold. Without it, each picture stays "
+        f"nearly the same: what changes is less than {_percent(LITTLE)} of what the whole LoRA "
+        f"changes, with {SURE:.0f} standard errors over {counted(len(found.base), 'seed')}. And "
+        "no more is lost than noise. Lost is what a picture is farther from the LoRA's pictures of "
+        f"other seeds than the LoRA's own picture is. Those are {found.spread:.1f} of 255 "
+        f"levels apart, which differs by {found.noise:.1f} from seed to seed (standard deviation "
+        f"over {counted(len(found.base), 'seed')}): a loss up to {found.noise:.1f} levels is noise."
     )
 
 
@@ -105,7 +118,9 @@ def _line(found: Effects, effect: Effect) -> str:
     drawn = effect.off or effect.only
     assert drawn is not None
     lost = "" if drawn.loss is None else f"{drawn.loss:.1f}{'' if found.is_within(drawn) else '*'}"
-    return f"{effect.row.name:8}{effect.row.layers:7}  {off:>21}  {only:>21}{lost:>8}".rstrip()
+    line = f"{effect.row.name:8}{effect.row.layers:7}  {off:>21}  {only:>21}{lost:>8}"
+    spare = bool(effect.off) and found.can_be_off(effect.off)
+    return f"{line}{'  can be off' if spare else ''}".rstrip()
 
 
 def _figures(one: Change) -> str:
@@ -161,7 +176,10 @@ def _drawn(found: Effects, one: Drawn) -> dict[str, Any]:
         "from_whole": _change(one.from_whole),
         "from_base": _change(one.from_base),
         "loss": _round(one.loss),
+        "share": _round(found.share(one.from_whole)),
+        "share_error": _round(found.share_error(one.from_whole)),
         "within_noise": None if found.noise is None else found.is_within(one),
+        "can_be_off": None if found.noise is None else found.can_be_off(one),
     }
 
 
@@ -171,6 +189,13 @@ def _change(one: Change) -> dict[str, float | None]:
         "percent_error": _round(one.error),
         "mean": _round(one.mean),
     }
+
+
+def _share(found: Effects, one: Change) -> str:
+    """Returns a share and what is compared with the limit."""
+    share, error = found.share(one), found.share_error(one) or 0.0
+    most = share + SURE * error
+    return f"{100 * share:.1f} % ({100 * most:.1f} % with {SURE:.0f} standard errors)"
 
 
 def _percent(share: float) -> str:

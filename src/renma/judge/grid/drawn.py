@@ -88,17 +88,17 @@ def drawn(plan: Plan, painter: Painter) -> Drawn:
 def _recipes(drafts: Sequence[Draft], plan: Plan) -> list[Recipe]:
     """Returns how cells are drawn; LoRAs are cut only when nothing else is wrong."""
     whole = [recipe(draft, plan.shelf) for draft in drafts]
-    cuts: dict[tuple[str, int], UsedLora] = {}
+    cuts: dict[tuple[str, str, int], UsedLora] = {}
     found = []
     for draft, one in zip(drafts, whole, strict=True):
         if draft.rank is None or draft.entry is None or not one.effective().loras:
             found.append(one)
             continue
         *others, lora = one.loras
-        key = (lora.sha256, draft.rank)
+        key = (lora.sha256, lora.layout, draft.rank)
         if key not in cuts:
             cuts[key] = cut(lora, draft.rank, plan.cells / CUTS)
-        own = {name: getattr(cuts[key], name) for name in ("name", "path", "sha256")}
+        own = {name: getattr(cuts[key], name) for name in ("name", "path", "sha256", "layout")}
         loras = (*others, lora.model_copy(update=own))
         found.append(one.model_copy(update={"loras": loras}))
     return found

@@ -150,7 +150,7 @@ def thinned(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Returns round numbers (1, 2, 5 times a power of ten) that cover low to high."""
-    if high <= low:
+    if high - low < 1e-290:  # nor can a tenth of it be told from 0
         return [low, low + (abs(low) or 1.0)]
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))

@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from renma.judge.folder import Event, RunRecord
+from renma.judge.numbers import is_number, is_step
+from renma.judge.report import facts
 from renma.judge.report.chart import Chart, Curve, Points, chart, smoothed
 
+MOST_RATES = 40
+"""Parts whose learning rates are drawn."""
 _STYLES = ("main", "second", "third")
 
 
@@ -35,7 +39,7 @@ def charts(folder: RunRecord) -> list[Chart]:
 
 def _by_step(folder: RunRecord, kind: str) -> list[Event]:
     # a resumed run repeats steps: the last telling of a step is the one that was trained on
-    by_step = {e["step"]: e for e in folder.all(kind) if isinstance(e.get("step"), int)}
+    by_step = {e["step"]: e for e in folder.all(kind) if is_step(e.get("step"))}
     return [by_step[step] for step in sorted(by_step)]
 
 
@@ -46,10 +50,12 @@ def _raw_and_smoothed(points: Points) -> list[Curve]:
 def _rates(steps: Sequence[Event]) -> Chart | None:
     parts = dict.fromkeys(part for event in steps for part in _table(event, "lr"))
     curves = [
-        Curve(str(part).replace("_", " "), _STYLES[i % 3], _curve(steps, _of("lr", part)))
-        for i, part in enumerate(parts)
+        Curve(facts.cut(part.replace("_", " "), 80), _STYLES[i % 3], _curve(steps, _of("lr", part)))
+        for i, part in enumerate(list(parts)[:MOST_RATES])
     ]
-    return chart("Learning rate", curves, from_zero=True)
+    rest = len(parts) - len(curves)
+    note = f"and {rest} more in events.jsonl" if rest else ""
+    return chart("Learning rate", curves, from_zero=True, note=note)
 
 
 def _of(*keys: str) -> Callable[[Event], Any]:
@@ -70,4 +76,4 @@ def _table(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _curve(steps: Sequence[Event], value: Callable[[Event], Any]) -> list[tuple[float, float]]:
     pairs = ((event["step"], value(event)) for event in steps)
-    return [(step, found) for step, found in pairs if isinstance(found, int | float)]
+    return [(step, found) for step, found in pairs if is_number(found)]

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import renma
 from renma.core.errors import UserError
 from renma.core.store import file_hash
 from renma.formats.safetensors import read_header
 from renma.judge.folder import Checkpoint, RunRecord
+from renma.judge.numbers import is_number
 
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "pillow")
 LONGEST_VALUE = 600  # characters of one metadata entry
@@ -38,12 +39,14 @@ class File:
 
 def percent(share: object) -> str:
     """Returns a share as whole percentage, or a dash where nothing was measured."""
-    return f"{share * 100:.0f} %" if _is_number(share) else "–"
+    if not is_number(share):
+        return "–"
+    return f"{share * 100:.0f} %" if abs(share) < 1e9 else f"{share * 100:.1e} %"
 
 
 def duration(seconds: object) -> str:
     """Returns ``8 s``, ``2 min 05 s`` or ``3 h 20 min``."""
-    if not _is_number(seconds):
+    if not is_number(seconds):
         return "–"
     whole = round(seconds)
     if whole < 60:
@@ -55,7 +58,7 @@ def duration(seconds: object) -> str:
 
 def size(number: object) -> str:
     """Returns bytes as ``9.5 MB`` (decimal, as file managers show)."""
-    if not _is_number(number):
+    if not is_number(number):
         return "–"
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= factor:
@@ -63,9 +66,19 @@ def size(number: object) -> str:
     return f"{number:.0f} bytes"
 
 
-def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+def plan_rows(plan: object) -> list[tuple[str, str]]:
     """Returns (what, how much) of a plan; what it does not name is left out."""
+    if not isinstance(plan, dict):
+        return []
     return [(label, show(plan[key])) for key, label, show in _PLAN if _known(plan.get(key))]
+
+
+def measured_rows(finished: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns (what, how much) of what a run told when it finished."""
+    known = (("Time", "seconds", duration), ("Peak memory", "peak_memory_mib", _mebibytes))
+    return [
+        (label, show(found)) for label, key, show in known if is_number(found := finished.get(key))
+    ]
 
 
 def files(folder: RunRecord) -> list[File]:
@@ -130,10 +143,6 @@ def _version(name: str) -> str:
         return ""
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _known(value: object) -> bool:
     return value not in (None, "", (), [], {})
 
@@ -149,11 +158,11 @@ def _buckets(counts: object) -> str:
 
 
 def _decimal(number: object) -> str:
-    return f"{number:g}" if _is_number(number) else str(number)
+    return f"{number:g}" if is_number(number) else str(number)
 
 
 def _mebibytes(number: object) -> str:
-    return f"{number:.0f} MiB" if _is_number(number) else str(number)
+    return f"{number:.0f} MiB" if is_number(number) else str(number)
 
 
 _PLAN: tuple[tuple[str, str, Callable[[object], str]], ...] = (

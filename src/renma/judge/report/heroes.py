@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from renma.core import json_file
 from renma.core.errors import UserError
 from renma.drawing.drawn_file import CHUNK
 from renma.drawing.picture_source import payload_hash
@@ -53,10 +54,10 @@ def pairs(folder: RunRecord, best: Path | None) -> list[Pair]:
     before: dict[_Key, Path] = {}
     after: dict[_Key, Path] = {}
     for path, recipe in _recipes(folder.path / "cells"):
-        loras = recipe["loras"]
-        own = [lora for lora in loras if lora.get("sha256") == sha256]
-        rest = recipe | {"loras": [lora for lora in loras if lora not in own]}
-        key = (str(recipe["prompt"].get("text", "")), json.dumps(rest, sort_keys=True))
+        try:
+            key, own = _told_apart(recipe, sha256)
+        except RecursionError:  # read, but nested too deeply to be written again
+            continue
         if not own:
             before[key] = path
         elif len(own) == 1 and own[0].get("unet") == own[0].get("text_encoder") == 1:
@@ -66,12 +67,22 @@ def pairs(folder: RunRecord, best: Path | None) -> list[Pair]:
     return [Pair(key[0], kind, _picture(before[key]), _picture(after[key])) for kind, key in chosen]
 
 
+def _told_apart(recipe: dict[str, Any], sha256: str) -> tuple[_Key, list[dict[str, Any]]]:
+    """Returns what a picture is but for a LoRA, and how that LoRA was used."""
+    loras = recipe["loras"]
+    own = [lora for lora in loras if lora.get("sha256") == sha256]
+    rest = recipe | {"loras": [lora for lora in loras if lora not in own]}
+    return (str(recipe["prompt"].get("text", "")), json.dumps(rest, sort_keys=True)), own
+
+
 def _recipes(cells: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(cells.glob("*.png"))[:MOST_CELLS]:
         try:
             with Image.open(path) as picture:
-                recipe = json.loads(picture.info.get(CHUNK, ""))
-        except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
+                recipe = json_file.parse(picture.info.get(CHUNK, ""), path)
+        except (UserError, OSError, ValueError, SyntaxError, TypeError):
+            continue
+        except Image.DecompressionBombError:
             continue
         if _is_recipe(recipe):
             yield path, recipe

@@ -2,8 +2,8 @@
 
 All text of captions, prompts, metadata and settings comes from outside and is escaped by the
 template engine, home folders are taken out of all of it, and a content security policy in the page
-forbids everything but its own pictures. Every picture has a bound in bytes, every table in rows,
-so that the page stays below :data:`LARGEST`.
+forbids everything but its own pictures. Every picture has a bound in bytes, every text in signs,
+the tables in rows, and no page of :data:`LARGEST` bytes is handed out.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from renma.core.errors import UserError
 from renma.core.html_page import environment
 from renma.judge.folder import RunRecord
 from renma.judge.inline import Picture
+from renma.judge.numbers import is_number, is_step, is_time
 from renma.judge.report import facts, scores, tags
 from renma.judge.report.contact import Kind, contact_sheet
 from renma.judge.report.curves import charts
@@ -32,20 +34,31 @@ LARGEST = 8_000_000
 HERO = 6
 """Newest previews at the head of the page, where there are no pairs of base and best."""
 MOST_WARNINGS = 60
-_LONGEST_TOML = 100_000  # characters
+_LONGEST_TEXT, _LONGEST_TOML = 2_000, 100_000  # characters
 
 
 def render(folder: RunRecord) -> str:
-    """Returns the page."""
+    """Returns the page.
+
+    Raises:
+        UserError: it would be too large, or a score.json or tags.json is none.
+    """
     templates = environment("renma.judge", finalize=_private)
     templates.filters |= {
         "percent": facts.percent,
-        "duration": facts.duration,
         "figure": _figure,
         "prose": _prose,
         "share": _share,
     }
-    return templates.get_template("report.html.jinja").render(_context(folder))
+    page = templates.get_template("report.html.jinja").render(_context(folder))
+    size = len(page.encode())
+    if size >= LARGEST:
+        raise UserError(
+            f"a report of it would be {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f} MB",
+            where=folder.path,
+            remedy="Take files that are not of renma's making out of the folder.",
+        )
+    return page
 
 
 def _context(folder: RunRecord) -> dict[str, Any]:
@@ -95,8 +108,8 @@ def _run_part(folder: RunRecord) -> dict[str, Any]:
     given = folder.path / "run.given.toml"
     texts = list(dict.fromkeys(str(event.get("text", "")) for event in folder.all("warned")))
     return {
-        "plan": facts.plan_rows(folder.last("started").get("plan") or {}),
-        "finished": folder.last("finished"),
+        "plan": facts.plan_rows(folder.last("started").get("plan")),
+        "measured": facts.measured_rows(folder.last("finished")),
         "warnings": [facts.cut(text) for text in texts[:MOST_WARNINGS]],
         "more_warnings": max(0, len(texts) - MOST_WARNINGS),
         "beginning": began,
@@ -144,28 +157,34 @@ def _about(folder: RunRecord) -> list[str]:
     if run.output.trigger:
         words.append(f"trigger {run.output.trigger}")
     done = end.get("steps") or folder.last("step").get("step")
-    if done:
+    if is_step(done) and done:
         words.append(f"{done} steps")
-    if isinstance(end.get("time"), int | float):
-        day = datetime.datetime.fromtimestamp(end["time"], datetime.UTC)
+    if is_time(time := end.get("time")):
+        day = datetime.datetime.fromtimestamp(time, datetime.UTC)
         words.append(f"{day:%Y-%m-%d}")
     return words
 
 
-def _toml(path: Path) -> str:
-    return facts.cut(path.read_text(encoding="utf-8-sig", errors="replace"), _LONGEST_TOML)
+def _toml(path: Path) -> Markup:
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return escape(facts.without_home(facts.cut(text, _LONGEST_TOML)))
 
 
 def _private(value: Any) -> Any:
-    """Takes home folders out of every text that the template writes."""
+    """Takes home folders out of every text that the template writes, and cuts long ones."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return facts.without_home(value)
+        return facts.without_home(_sendable(value))
     return value
+
+
+def _sendable(text: str) -> str:
+    """Returns a text of bounded length; halves of signs, which JSON can hold, are replaced."""
+    return facts.cut(text, _LONGEST_TEXT).encode(errors="replace").decode()
 
 
 def _prose(text: str) -> Markup:
     """Returns a sentence with what stands between backticks set as code; all of it escaped."""
-    parts = facts.without_home(text).split("`")
+    parts = facts.without_home(_sendable(text)).split("`")
     if len(parts) % 2 == 0:  # one is left over
         return escape("`".join(parts))
     code = Markup("<code>{}</code>")
@@ -179,4 +198,4 @@ def _figure(value: float | None) -> str:
 
 def _share(value: object) -> float:
     """Returns a share as percentage for a bar's width, 0 where there is none."""
-    return round(100 * min(1.0, max(0.0, value)), 1) if isinstance(value, int | float) else 0.0
+    return round(100 * min(1.0, max(0.0, value)), 1) if is_number(value) else 0.0

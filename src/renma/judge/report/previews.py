@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from renma.judge.folder import Event, RunRecord
 from renma.judge.inline import Picture, from_file
+from renma.judge.numbers import is_step
 
 MOST_STEPS = 8
 """Columns; of more, evenly spaced ones, the first and the last."""
@@ -37,7 +38,7 @@ def previews(folder: RunRecord) -> Previews:
     found: dict[int, dict[int, Event]] = {}
     for event in folder.all("sample"):
         step, index = event.get("step"), event.get("index", 0)
-        if isinstance(step, int) and isinstance(index, int) and folder.inside(event.get("path")):
+        if is_step(step) and is_step(index) and folder.inside(event.get("path")):
             found.setdefault(index, {})[step] = event
     every = sorted({step for row in found.values() for step in row})
     steps = every

@@ -6,14 +6,14 @@ they are brought into the form of version 2.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from renma.core import json_file
 from renma.core.errors import UserError
+from renma.judge.numbers import LARGEST_STEP, is_number
 
 SIDES = ("high", "low", "none")
 """Which direction of a measure is better."""
@@ -22,12 +22,11 @@ _REMEDY = "Make it anew with `renma judge`."
 
 def _number(value: object) -> float | None:
     """Returns a finite number, None for anything else: what was not measured has none."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
+    return float(value) if is_number(value) else None
 
 
 Number = Annotated[float | None, BeforeValidator(_number)]
+Step = Annotated[int, Field(ge=0, le=LARGEST_STEP)]
 Better = Annotated[
     Literal["high", "low", "none"], BeforeValidator(lambda v: v if v in SIDES else "none")
 ]
@@ -70,7 +69,7 @@ class CheckpointScores(_Part):
 
     path: str
     label: Text = ""
-    step: int | None = None
+    step: Step | None = None
     merit: Number = None
     merit_error: Number = None
     scores: dict[str, Number] = {}

@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from renma.core.store import file_hash
 from renma.judge.folder import RunRecord
 from renma.judge.report import facts, score_file
 from renma.judge.report.chart import Chart, Curve, chart
 from renma.judge.report.score_file import CheckpointScores, Number, ScoreFile
+from renma.judge.report.sentences import bounded, left_out
+from renma.judge.scoring.choice import FOLLOWING, LEAKAGE
 
 CHARTED = ("likeness", "leakage", "following", "loss")
 """Measures drawn over the steps, where they were measured."""
@@ -23,10 +26,15 @@ STATES = {
 }
 """What a run can be called, with the style of its badge."""
 ARROWS = {"high": ("↑", "higher is better"), "low": ("↓", "lower is better"), "none": ("", "")}
+MOST_CHECKPOINTS, MOST_MEASURES, MOST_ATTRIBUTES = 200, 24, 60
+"""Rows and columns of the tables."""
+_LONGEST_NAME = 200  # characters
 _MERIT = (
-    "What the checkpoints are ranked by: all measures taken together. Behind ± stands one "
-    "standard error."
+    f"What the checkpoints are ranked by: likeness, less {facts.percent(LEAKAGE)} of the leakage "
+    f"above the base model's, less {facts.percent(FOLLOWING)} of lost prompt following. Behind ± "
+    "stands one standard error."
 )
+_OLD_MERIT = "What renma 0.1 ranked the checkpoints by. Behind ± stands one standard error."
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,8 @@ class Scores:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     charts: tuple[Chart, ...]
+    left_out: str
+    """What the page does not show of the file."""
 
 
 def read(folder: RunRecord) -> Scores | None:
@@ -96,13 +106,14 @@ def read(folder: RunRecord) -> Scores | None:
 
 
 def _scores(folder: RunRecord, file: ScoreFile) -> Scores:
+    whole, file = file, _bounded(file)
     rows = {row.path: row for row in file.checkpoints}
     best = rows.get(file.best or "")
     ahead = [rows[path] for path in file.runners_up if path in rows and path != file.best]
     if not file.runners_up and best:
         others = [row for row in file.checkpoints if row is not best and row.merit is not None]
         ahead = sorted(others, key=lambda row: -(row.merit or 0.0))
-    state, style = STATES.get(file.state, (file.state, "plain"))
+    state, style = STATES.get(file.state, (facts.cut(file.state, _LONGEST_NAME), "plain"))
     keys = [key for key in file.measures if _measured(file, key)]
     return Scores(
         file,
@@ -114,7 +125,53 @@ def _scores(folder: RunRecord, file: ScoreFile) -> Scores:
         tuple(_columns(file, keys)),
         tuple(_rows(file, keys, ahead[:2])),
         tuple(_charts(file, best)),
+        left_out(
+            "score.json",
+            ("checkpoints", len(whole.checkpoints) - len(file.checkpoints)),
+            ("measures", len(whole.measures) - len(file.measures)),
+            ("attributes", len(whole.attributes) - len(file.attributes)),
+        ),
     )
+
+
+def _bounded(file: ScoreFile) -> ScoreFile:
+    """Returns as much of a score as a page can hold: the named checkpoints, the first others."""
+    named = {file.best, *file.runners_up[:3]}
+    first = [row for row in file.checkpoints if row.path in named]
+    rest = [row for row in file.checkpoints if row.path not in named]
+    kept = {id(row) for row in [*first, *rest][:MOST_CHECKPOINTS]}
+    measures = list(file.measures.items())[:MOST_MEASURES]
+    attributes = list(file.attributes.items())[:MOST_ATTRIBUTES]
+    changed: dict[str, Any] = {
+        "checkpoints": [
+            row.model_copy(update={"label": facts.cut(row.label or row.path, _LONGEST_NAME)})
+            for row in file.checkpoints
+            if id(row) in kept
+        ],
+        "measures": {
+            key: one.model_copy(
+                update={
+                    "title": facts.cut(one.title or _title(key), _LONGEST_NAME),
+                    "help": facts.cut(one.help),
+                }
+            )
+            for key, one in measures
+        },
+        "attributes": {
+            facts.cut(name, _LONGEST_NAME): one.model_copy(
+                update={"label": facts.cut(one.label, _LONGEST_NAME)}
+            )
+            for name, one in attributes
+        },
+        "verdict": bounded(file.verdict, "score.json"),
+        "advice": bounded(file.advice, "score.json"),
+        "encoder": facts.cut(file.encoder),
+    }
+    return file.model_copy(update=changed)
+
+
+def _title(key: str) -> str:
+    return key.replace("_", " ").capitalize()
 
 
 def _measured(file: ScoreFile, key: str) -> bool:
@@ -139,11 +196,11 @@ def _merit_unit(file: ScoreFile) -> str:
 
 
 def _columns(file: ScoreFile, keys: Sequence[str]) -> list[Column]:
-    found = [Column("Merit", *ARROWS["high"], _MERIT)] if file.checkpoints else []
+    merit = _OLD_MERIT if file.version == 1 else _MERIT
+    found = [Column("Merit", *ARROWS["high"], merit)] if file.checkpoints else []
     for key in keys:
         measure = file.measures[key]
-        title = measure.title or key.replace("_", " ").capitalize()
-        found.append(Column(title, *ARROWS[measure.better], measure.help))
+        found.append(Column(measure.title, *ARROWS[measure.better], measure.help))
     return found
 
 
@@ -170,7 +227,7 @@ def _rows(file: ScoreFile, keys: Sequence[str], ahead: Sequence[CheckpointScores
         is_best = one.path == file.best
         badge = "best" if is_best else places.get(one.path, "")
         kind = "best" if is_best else ""
-        found.append(Row(one.label or one.path, badge, kind, (merit, *marked)))
+        found.append(Row(one.label, badge, kind, (merit, *marked)))
     return found
 
 
@@ -203,7 +260,11 @@ def _cell(value: float | None, error: float | None, digits: int, unit: str) -> C
     if unit == "share":
         about = f"±{100 * error:.0f}" if error is not None else ""
         return Cell(facts.percent(value), about)
-    return Cell(f"{value:.{digits}f}", f"±{error:.{digits}f}" if error is not None else "")
+    return Cell(_written(value, digits), f"±{_written(error, digits)}" if error is not None else "")
+
+
+def _written(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if abs(value) < 1e9 else f"{value:.1e}"
 
 
 def _charts(file: ScoreFile, best: CheckpointScores | None) -> list[Chart]:
@@ -225,7 +286,7 @@ def _charts(file: ScoreFile, best: CheckpointScores | None) -> list[Chart]:
             if (value := side.scores.get(key)) is not None
         ]
         drawn = chart(
-            measure.title or key,
+            measure.title,
             [Curve("checkpoints", "main", points, dots=True, errors=errors)],
             from_zero=False,
             levels=levels,

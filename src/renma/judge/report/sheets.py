@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from renma.core import json_file
+from renma.core.errors import UserError
 from renma.judge.inline import Picture, from_file
 
 MOST = 6
 """Grids in the page; others are named."""
+MOST_PROMPTS = 24
+"""Prompts told of one grid."""
 _SIDE, _BYTES = 2000, 380_000
 
 
@@ -46,10 +49,12 @@ def _sheet(path: Path) -> Sheet:
 def _about(path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
     try:
         with Image.open(path) as picture:
-            row = json.loads(picture.info.get("renma", "{}"))
-        prompts = tuple((str(one["kind"]), str(one["text"])) for one in row.get("prompts", []))
-        return str(row.get("title", "")), prompts
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError):
-        return "", ()
-    except Image.DecompressionBombError:
-        return "", ()
+            row = json_file.parse(picture.info.get("renma", "{}"), path)
+        prompts = [(str(one["kind"]), str(one["text"])) for one in row.get("prompts", [])]
+        rest = len(prompts) - MOST_PROMPTS
+        more = [("", f"and {rest} more")] if rest > 0 else []
+        return str(row.get("title", "")), (*prompts[:MOST_PROMPTS], *more)
+    except (UserError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return "", ()  # no picture, or not one of ours
+    except (TypeError, KeyError, AttributeError, RecursionError):
+        return "", ()  # another form

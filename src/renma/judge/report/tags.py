@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from renma.core import json_file
 from renma.core.errors import UserError
 from renma.judge.report.score_file import Number
+from renma.judge.report.sentences import bounded, left_out
 
 MOST = 24
 """Rows of each table."""
@@ -56,6 +57,8 @@ class TagFile(_Part):
     drifted: list[Drifted] = []
     sentences: list[str] = []
     advice: list[str] = []
+    left_out: str = ""
+    """What the page does not show."""
 
 
 def read(folder: Path) -> TagFile | None:
@@ -79,5 +82,15 @@ def read(folder: Path) -> TagFile | None:
         place = ".".join(map(str, first["loc"])) or "all of it"
         what = f"is no audit of tags: {place}: {first['msg']}"
         raise UserError(what, where=path, remedy=remedy) from None
-    cut = {"absorbed": found.absorbed[:MOST], "drifted": found.drifted[:MOST]}
+    cut = {
+        "absorbed": found.absorbed[:MOST],
+        "drifted": found.drifted[:MOST],
+        "sentences": bounded(found.sentences, path.name),
+        "advice": bounded(found.advice, path.name),
+        "left_out": left_out(
+            path.name,
+            ("absorbed tags", len(found.absorbed) - MOST),
+            ("drifted tags", len(found.drifted) - MOST),
+        ),
+    }
     return found.model_copy(update=cut)

@@ -116,6 +116,7 @@ class Examiner:
         self.held_out = held_out if len(held_out) >= FEWEST else []
         self.questions: Questions = questions(run, [plain_caption(i) for i in self.training])
         self._loaded, self._painter, self._encoder = loaded, painter, encoder
+        self._known: dict[Path, UsedLora] = {}
 
     @cached_property
     def family(self) -> Family:
@@ -162,13 +163,15 @@ class Examiner:
         self.check()
         held = self._features(self.held_out) if self.held_out else None
         drawn = self._drawn(*self._paint(None))
-        return Yardstick(
-            self._features(self.training),
-            held,
-            drawn,
-            _numbers(self.questions.trigger),
-            _numbers(self.questions.plain),
-        )
+        numbers = (_numbers(self.questions.trigger), _numbers(self.questions.plain))
+        try:
+            return Yardstick(self._features(self.training), held, drawn, *numbers)
+        except ValueError as error:
+            raise UserError(
+                f"cannot be judged: {error}",
+                where=self.record.path / "run.toml",
+                remedy="Ask for what only the pictures show, show more of them, or give --encoder.",
+            ) from error
 
     def check(self) -> None:
         """Makes sure that there are pictures to judge by.
@@ -293,9 +296,15 @@ class Examiner:
         )
         loras = standing
         if checkpoint is not None:
-            used = Shelf(None, {}).used(lora_name(checkpoint), checkpoint, WEIGHT, WEIGHT)
-            loras = (*standing, used)
+            loras = (*standing, self._used(checkpoint))
         return Recipe(**basis, loras=loras, prompt=prompt)
+
+    def _used(self, checkpoint: Path) -> UsedLora:
+        if checkpoint not in self._known:  # hashed once, not for every picture
+            shelf = Shelf(None, {})
+            used = shelf.used(lora_name(checkpoint), checkpoint, WEIGHT, WEIGHT)
+            self._known[checkpoint] = used
+        return self._known[checkpoint]
 
     def _drawn(self, trigger: Sequence[Path], plain: Sequence[Path]) -> Drawn:
         features = self._encoded([*trigger, *plain])
@@ -307,7 +316,15 @@ class Examiner:
     def _encoded(self, paths: Sequence[Path]) -> np.ndarray:
         parts = [paths[i : i + LOOKED_AT] for i in range(0, len(paths), LOOKED_AT)]
         pictures = ([Image.fromarray(read_rgb(path)) for path in part] for part in parts)
-        return np.concatenate([self.encoder.encode(some) for some in pictures])
+        found = np.concatenate([self.encoder.encode(some) for some in pictures])
+        if not np.isfinite(found).all():
+            bad = paths[int(np.flatnonzero(~np.isfinite(found).all(1))[0])]
+            raise UserError(
+                f"{self.encoder.name} sees no numbers in it (NaN)",
+                where=bad,
+                remedy="Judge in higher precision: --precision fp32.",
+            )
+        return found
 
     @cached_property
     def _losses(self) -> Losses:

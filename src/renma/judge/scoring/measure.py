@@ -145,9 +145,10 @@ class Yardstick:
         """Returns what can be said from pictures alone."""
         scores = Scores()
         scaled = self.subject.scaled(drawn.trigger)
-        _put(scores, "likeness", self.subject.likeness(drawn.trigger))
+        trigger, plain = self._places(drawn)
+        _put(scores, "likeness", trigger)
         if len(drawn.plain):
-            _put(scores, "leakage", self.subject.likeness(drawn.plain))
+            _put(scores, "leakage", plain)
             self._drift(scores, drawn)
         if self._several():
             _put(scores, "following", follows(drawn.trigger, self.base.trigger, self._trigger))
@@ -162,6 +163,13 @@ class Yardstick:
             distance = measures.centroid_distance(scaled, self._real)
             scores.values["style"] = distance / self._style
         return scores
+
+    def _places(self, drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
+        if drawn is not self.base:
+            return self.subject.likeness(drawn.trigger), self.subject.likeness(drawn.plain)
+        # the line was laid through these: told from where each lies without it
+        both = np.clip(self.subject.base, 0, 1)
+        return both[: len(drawn.trigger)], both[len(drawn.trigger) :]
 
     def real(self) -> dict[str, float]:
         """Returns what real pictures score, for comparison."""

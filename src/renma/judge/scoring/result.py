@@ -116,7 +116,7 @@ def _checkpoint(
         "step": row.checkpoint.step,
         "place": choice.order.index(index) + 1,
         "merit": _round(choice.merits[index]),
-        "merit_error": _round(choice.errors[index]),
+        "merit_error": None if index == choice.best else _round(choice.errors[index]),
         "mean_rank": _round(choice.ranks[index]),
         **_numbers(record, row, questions),
     }

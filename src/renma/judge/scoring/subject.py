@@ -17,8 +17,11 @@ RIDGE = 0.3
 """How much the covariance of few pictures is drawn towards a round one."""
 FEWEST = 3
 """Real pictures without which no line can be laid."""
+APART = 0.1
+"""Distance between pictures that the line was not laid through, as a share of its length, from
+which it is one."""
 FOLDS = 8
-"""Parts in which real pictures take turns at not being used."""
+"""Parts in which pictures take turns at not being used."""
 _FLAT = 1e-6
 
 
@@ -30,9 +33,10 @@ class Subject:
         centre: features of the base model's mean picture.
         scale: deviation of each feature within both sets.
         direction: of the line, for scaled features.
-        zero: position of the base model's pictures.
-        one: position of real pictures.
+        zero: position of the base model's pictures, when they are not used for it.
+        one: position of real pictures, when they are not used for it.
         real: where each real picture lies on the line when it is not used for it.
+        base: the same of each of the base model's pictures.
     """
 
     centre: np.ndarray
@@ -41,6 +45,7 @@ class Subject:
     zero: float
     one: float
     real: np.ndarray
+    base: np.ndarray
 
     @classmethod
     def learn(
@@ -55,17 +60,21 @@ class Subject:
                 left out in its turn).
 
         Raises:
-            ValueError: fewer than :data:`FEWEST` real pictures, or two of the base model's.
+            ValueError: fewer than :data:`FEWEST` real pictures, or two of the base model's; or
+                they cannot be told apart.
         """
         if len(real) < FEWEST or len(base) < 2:
             raise ValueError("too few pictures")
         line = _line(real, base)
-        away = _left_out(real, base) if held_out is None else _share(line, held_out, real, base)
-        zero, end = (_on(line, rows).mean() for rows in (base, real))
-        # pictures that the line was not laid through lie before its end
-        one = zero + (end - zero) * max(float(np.median(away)), 0.1)
-        positions = away / max(float(np.median(away)), 0.1)
-        return cls(*line, float(zero), float(one), positions)
+        # pictures that the line was not laid through lie between its ends
+        far, near = _left_out(real, base, held_out)
+        first, last = float(near.mean()), float(np.median(far))
+        if last - first < APART:
+            raise ValueError("real pictures and the base model's cannot be told apart")
+        zero, end = (float(_on(line, rows).mean()) for rows in (base, real))
+        far, near = ((rows - first) / (last - first) for rows in (far, near))
+        at = [zero + (end - zero) * share for share in (first, last)]
+        return cls(*line, at[0], at[1], far, near)
 
     def likeness(self, features: np.ndarray) -> np.ndarray:
         """Returns for each picture where it lies, 0 (the base model) to 1 (real pictures)."""
@@ -115,12 +124,26 @@ def _share(line: Line, rows: np.ndarray, real: np.ndarray, base: np.ndarray) -> 
     return (_on(line, rows) - zero) / (end - zero)
 
 
-def _left_out(real: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Returns positions of real pictures on lines that they were not used for."""
-    found = np.empty(len(real))
-    folds = min(FOLDS, len(real))
-    for fold in range(folds):
-        out = np.arange(len(real)) % folds == fold
-        line = _line(real[~out], base)
-        found[out] = _share(line, real[out], real[~out], base)
-    return found
+def _left_out(
+    real: np.ndarray, base: np.ndarray, held_out: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions of real pictures and of the base model's on lines without them."""
+    count = min(FOLDS, len(real), len(base))
+    parts = [_folds(rows, count) for rows in (real, base)]
+    far, near = np.empty(len(real)), np.empty(len(base))
+    for fold in range(count):
+        out, away = (part == fold for part in parts)
+        kept, ground = real[~out], base[~away]
+        line = _line(kept, ground)
+        far[out] = _share(line, real[out], kept, ground)
+        near[away] = _share(line, base[away], kept, ground)
+    if held_out is not None:  # never used for the line: they say where real pictures lie
+        far = _share(_line(real, base), held_out, real, base)
+    return far, near
+
+
+def _folds(rows: np.ndarray, count: int) -> np.ndarray:
+    """Returns the part that each row belongs to, whatever the order of the rows."""
+    ranks = np.empty(len(rows), int)
+    ranks[np.lexsort(rows.T[::-1])] = np.arange(len(rows))
+    return ranks % count
