@@ -35,6 +35,7 @@ def test_its_merit_is_that_of_the_score_and_the_model_is_as_it_was(
     }
     modules = [m for part in mame.parts().values() for m in part.modules()]
     forwards = {id(m): m.__dict__.get("forward") for m in modules}
+    hooks = [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in modules]
     referee = RunReferee(run, Silent())
     found = {name: referee.merit(run / "lora" / name, 10, mame) for name in (step(10), LAST)}
     after = {
@@ -45,7 +46,7 @@ def test_its_merit_is_that_of_the_score_and_the_model_is_as_it_was(
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert all(m.__dict__.get("forward") is forwards[id(m)] for m in modules)
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+    assert [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in modules] == hooks
     assert not any(m.training for m in modules)
     cells = {path.name: path.stat().st_mtime_ns for path in (run / "cells").iterdir()}
     assert main(["judge", str(run), "--device", "cpu"]) == 0

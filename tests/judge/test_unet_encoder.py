@@ -110,8 +110,9 @@ def test_a_picture_has_the_same_features_in_any_company(mame: Any) -> None:
 def test_nothing_is_left_on_the_model(mame: Any) -> None:
     unet = mame.parts()["unet"]
     before = {name: value.clone() for name, value in unet.state_dict().items()}
+    hooks = {module: dict(module._forward_hooks) for module in unet.modules()}
     UnetEncoder(mame).encode(pictures(1))
-    assert all(not module._forward_hooks for module in unet.modules())
+    assert {module: dict(module._forward_hooks) for module in unet.modules()} == hooks
     assert all(torch.equal(before[n], value) for n, value in unet.state_dict().items())
     assert all(parameter.grad is None for parameter in unet.parameters())
 

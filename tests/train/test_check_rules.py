@@ -150,7 +150,7 @@ CASES = {
     "stop-idle": (nothing, ["stop.patience=2"]),
     "never-judged": (nothing, ["stop.every_checkpoints=1", "train.save_every_steps=0"]),
     "never-stops": (nothing, ["stop.every_checkpoints=1", "train.save_every_steps=20", "judge.trigger_prompts=['aa12']"]),
-    "nothing-to-judge-by": (nothing, ["stop.every_checkpoints=1"]),
+    "nothing-to-judge-by": (nothing, ["stop.every_checkpoints=1", "output.trigger="]),
     "dear-judging": (nothing, ["stop.every_checkpoints=1", "judge.trigger_prompts=['aa12']"]),
     "best-not-kept": (nothing, ["stop.every_checkpoints=1", "stop.keep_best=false", "train.keep_checkpoints=2"]),
 }  # fmt: skip
@@ -260,6 +260,8 @@ WITH_EFFECT = {
             nothing,
             [
                 "stop.every_checkpoints=14",
+                "train.max_steps=600",
+                "train.save_every_steps=40",
                 "judge.pictures=1",
                 "sample.steps=1",
                 "judge.trigger_prompts=['a', 'b', 'c']",
