@@ -111,6 +111,9 @@ def test_nothing_is_left_on_the_model(mame: Any) -> None:
     unet = mame.parts()["unet"]
     before = {name: value.clone() for name, value in unet.state_dict().items()}
     hooks = {module: dict(module._forward_hooks) for module in unet.modules()}
+    # other tests share this model: what they left is theirs
+    for parameter in unet.parameters():
+        parameter.grad = None
     UnetEncoder(mame).encode(pictures(1))
     assert {module: dict(module._forward_hooks) for module in unet.modules()} == hooks
     assert all(torch.equal(before[n], value) for n, value in unet.state_dict().items())
