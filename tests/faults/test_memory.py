@@ -12,7 +12,7 @@ from renma.core.store import Store
 from renma.data.latent_key import Wanted, maker_of
 from renma.engine.latents import Latents
 from renma.formats import state
-from renma.train.loop import Trainer
+from renma.train.lessons import PictureLesson, PictureLessons
 from testbed.runs import final, train
 
 
@@ -26,15 +26,15 @@ def too_much(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["cpu", "cuda", "python"])
 def test_training_that_finds_no_memory_ends_with_advice(project: Path, monkeypatch, kind: str):
     """What was saved stays, and a resume with more memory gives the same bytes."""
-    loss = Trainer._loss
+    lesson = PictureLessons.lesson
 
-    def greedy(self: Trainer, batch, draws):
-        if self.counters.step == 3:
+    def greedy(self: PictureLessons, number: int, step: int):
+        if step == 3:
             too_much(kind)
-        return loss(self, batch, draws)
+        return lesson(self, number, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_loss", greedy)
+        patch.setattr(PictureLessons, "lesson", greedy)
         with pytest.raises(UserError, match="memory of the device is too small") as caught:
             train(project, "b")
     assert "\n" not in caught.value.line()
@@ -49,7 +49,7 @@ def test_other_errors_are_not_taken_for_it(project: Path, monkeypatch, error: Ex
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(Trainer, "_loss", broken)
+    monkeypatch.setattr(PictureLesson, "loss", broken)
     with pytest.raises(type(error), match=str(error)):
         train(project, "a")
 

@@ -131,6 +131,7 @@ CASES = {
     "convolutions-idle": (nothing, ["adapter.conv_rank=8"]),
     "layers-idle": (nothing, ["adapter.blocks.mid_rates=0.5", "train.unet=false"]),
     "file-decides": (lora_file, ["start.weights='l.safetensors'", "start.ranks_from_file=true"]),
+    "ranks-unmeasured": (nothing, ["adapter={algo='dylora',rank=4}"]),
     "rates-and-schedule": (nothing, ["optimizer.learning_rate=0.5"]),
     "eager-text-encoder": (None, []),
     "objective": (nothing, ["objective.huber_c=0.5"]),

@@ -17,7 +17,7 @@ from renma.train import task
 from renma.train.feed import Fed, Feed
 from renma.train.loop import Trainer
 from renma.train.plan import trained_parts
-from testbed.trainers import trainer
+from testbed.trainers import feed_with, pictures, trainer
 
 LINEAR = (
     # with eps far above the gradients AdamW moves by rate x gradient, so that their size shows
@@ -60,16 +60,16 @@ def test_accumulated_steps_move_as_steps_on_the_whole_batch(project: Path, mame,
     """k batches in one step are one batch of all their pictures, also where sizes differ."""
     values = (*LINEAR, "train.max_grad_norm=0", "data.batch_size=3")
     with trainer(project, mame, *values) as one:
-        found = (one.feed.batch(n) for n in range(20))
+        found = (pictures(one).feed.batch(n) for n in range(20))
         whole = [batch for batch in found if len(batch.captions) == 3][:2]
-        one.feed = Given(whole)
+        feed_with(one, Given(whole))
         started = weights(one)
         expected = [one.step() for _ in whole]
         moved = [after - before for after, before in zip(weights(one), started, strict=True)]
     pieces = len(cuts) - 1
     values = (*values, f"train.gradient_accumulation_steps={pieces}")
     with trainer(project, mame, *values) as other:
-        other.feed = Given([part(b, *cut) for b in whole for cut in itertools.pairwise(cuts)])
+        feed_with(other, Given([part(b, *c) for b in whole for c in itertools.pairwise(cuts)]))
         for result in expected:
             got = other.step()
             assert got.loss == pytest.approx(result.loss, rel=1e-4)
@@ -138,8 +138,8 @@ def test_long_gradients_are_cut_to_the_norm(project: Path, mame, share: float):
 
 def test_a_nan_step_leaves_weights_and_optimizer_alone_and_is_counted(project: Path, mame):
     with trainer(project, mame) as one:
-        good = one.feed.batch(0)
-        one.feed = Given([good, poisoned(good), poisoned(good), good, poisoned(good)])
+        good = pictures(one).feed.batch(0)
+        feed_with(one, Given([good, poisoned(good), poisoned(good), good, poisoned(good)]))
         counts = []
         for number in range(5):
             before, kept = weights(one), optimizer_state(one)

@@ -60,6 +60,7 @@ def test_accumulated_batches_equal_a_large_one(project: Path):
     from renma.engine.model import load_family
     from renma.engine.network import Network
     from renma.train.feed import Feed
+    from renma.train.lessons import PictureLessons
     from renma.train.loop import Trainer
     from renma.train.plan import prepare
 
@@ -71,14 +72,15 @@ def test_accumulated_batches_equal_a_large_one(project: Path):
     latents.prepare(feed.all_wanted(), lambda done, total: None)
     network = Network.fresh(family, run.adapter, 0, ("unet", "text_encoder"))
     network.attach()
-    trainer = Trainer(run, prepared, family, network, feed, None)
+    lessons = PictureLessons(run, family, network, feed, None)
+    trainer = Trainer(run, prepared, family, network, lessons)
     number = next(n for n in range(20) if len(feed.batch(n).captions) == 2)
     whole = feed.batch(number)
 
     def gradient(parts) -> list[torch.Tensor]:
         total = sum(len(part.captions) for part in parts)
         for part in parts:
-            (trainer._loss(part, trainer._draws(part)) / total).backward()
+            (lessons.loss(part, lessons.draws(part)).sum() / total).backward()
         found = [p.grad.clone() for p in trainer.trained]
         trainer.optimizer.zero_grad()
         return found

@@ -15,7 +15,7 @@ from renma.engine.latents import Entry
 from renma.formats import safetensors
 from renma.train import task, validation
 from renma.train.feed import Fed, Feed
-from renma.train.loop import Trainer
+from renma.train.lessons import PictureLessons
 from renma.train.plan import prepare
 from renma.train.source import load
 from renma.train.validation import Validation
@@ -75,9 +75,9 @@ def noises(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
     """Returns the noise that each held-out picture is measured with, in the order of measuring."""
     found: dict[str, torch.Tensor] = {}
     asked: list[list[str]] = []
-    condition, measure = Trainer.conditioned, validation.held_out_loss
+    condition, measure = PictureLessons.conditioned, validation.held_out_loss
 
-    def conditioned(self: Trainer, batch: Fed) -> Any:
+    def conditioned(self: PictureLessons, batch: Fed) -> Any:
         asked.append(batch.names)
         return condition(self, batch)
 
@@ -88,7 +88,7 @@ def noises(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         return measure(family, schedule, draws, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "conditioned", conditioned)
+        patch.setattr(PictureLessons, "conditioned", conditioned)
         patch.setattr(validation, "held_out_loss", measured)
         trained(project, name, *FEW, "data.validation_split=0.9", "train.max_steps=1")
     return found
@@ -131,7 +131,9 @@ class Shelf:
 def held_out(project: Path, *values: str) -> tuple[Validation, Shelf]:
     source = load(project / "run.toml", None, ("data.validation_split=0.5", *values))
     latents: Any = Shelf()
-    found = Validation.of(Feed(source.run, prepare(source.run, source.base), latents), source.run)
+    feed = Feed(source.run, prepare(source.run, source.base), latents)
+    model: Any = None  # nothing is computed
+    found = Validation.of(PictureLessons(source.run, model, model, feed, None), source.run)
     assert found is not None
     return found, latents
 
@@ -167,9 +169,9 @@ def test_the_text_encoder_that_is_trained_keeps_nothing_while_measured(
     """Its graph would take the memory of a training step."""
     graphs: list[bool] = []
     learnt: list[bool] = []
-    measure, condition = validation.held_out_loss, Trainer.conditioned
+    measure, condition = validation.held_out_loss, PictureLessons.conditioned
 
-    def conditioned(self: Trainer, batch: Fed) -> Any:
+    def conditioned(self: PictureLessons, batch: Fed) -> Any:
         made = condition(self, batch)
         learnt.append(made[0].states.requires_grad)
         return made
@@ -178,7 +180,7 @@ def test_the_text_encoder_that_is_trained_keeps_nothing_while_measured(
         graphs.append(args[3].states.requires_grad)
         return measure(*args)
 
-    monkeypatch.setattr(Trainer, "conditioned", conditioned)
+    monkeypatch.setattr(PictureLessons, "conditioned", conditioned)
     monkeypatch.setattr(validation, "held_out_loss", measured)
     trained(larger, "a", *FEW, "data.validation_split=0.2", "train.max_steps=1")
     assert graphs

@@ -6,10 +6,13 @@ from pydantic import Field
 
 from renma.config._base import Section, opt
 from renma.config.adapter import AdapterConfig, Lora
+from renma.config.copier import CopierConfig
 from renma.config.data import DataConfig
+from renma.config.erase import EraseConfig
 from renma.config.model import ModelConfig
 from renma.config.objective import ObjectiveConfig
 from renma.config.optimizer import AdamW, OptimizerConfig
+from renma.config.relora import ReLoraConfig
 from renma.config.sample import SampleConfig
 from renma.config.schedule import Constant, ScheduleConfig
 from renma.config.start import StartConfig
@@ -45,5 +48,11 @@ class Run(Section):
     """What to look for afterwards."""
     stop: StopConfig = Field(default_factory=StopConfig)
     """Judging while training, and when it ends by itself."""
+    erase: EraseConfig = Field(default_factory=EraseConfig)
+    """Concepts that are erased from words alone (LECO)."""
+    relora: ReLoraConfig = Field(default_factory=ReLoraConfig)
+    """Cycles that are merged into the base (ReLoRA)."""
+    copier: CopierConfig = Field(default_factory=CopierConfig)
+    """The first stage of a copy-machine LoRA."""
     output: OutputConfig = Field(default_factory=OutputConfig)
     """The LoRA file."""

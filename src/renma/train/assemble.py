@@ -23,6 +23,7 @@ from renma.engine.text_cache import TextCache
 from renma.engine.text_states import TextStates
 from renma.families._base import Family
 from renma.train.feed import Feed
+from renma.train.lessons import PictureLessons
 from renma.train.loop import Trainer
 from renma.train.plan import Prepared, trained_parts
 from renma.train.previews import Previews
@@ -85,7 +86,8 @@ def assemble(
     family.checkpoint_gradients(run.train.gradient_checkpointing)
     _make_lean(family, run, report)
     network.attach()
-    return Trainer(run, prepared, family, network, feed, text, processes, begun)
+    lessons = PictureLessons(run, family, network, feed, text)
+    return Trainer(run, prepared, family, network, lessons, processes, begun)
 
 
 def emulates_bf16(device: torch.device) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,14 +14,10 @@ from renma import optimizers, schedules
 from renma.config import Run
 from renma.config.adapter import Lora
 from renma.core.errors import UserError
-from renma.diffusion.schedule import NoiseSchedule
 from renma.engine.network import Network, NormReport
-from renma.engine.text_states import TextStates
-from renma.families._base import Condition, Family
+from renma.families._base import Family
 from renma.formats import state as states
-from renma.train.feed import Fed, Feed
-from renma.train.objectives import denoise
-from renma.train.objectives.draws import Draws, draw
+from renma.train.lessons import Lessons, schedule_of
 from renma.train.plan import Prepared, batches_per_step, trained_parts
 from renma.train.processes import Processes
 from renma.train.stop import Memory
@@ -79,8 +74,7 @@ class Trainer:
         prepared: its plan and pictures.
         family: the frozen model, with ``network`` attached.
         network: what is trained.
-        feed: batches by number.
-        text: cached caption states, or None if a text encoder is trained.
+        lessons: what it learns from.
         processes: who shares the work.
         begun: digests of the LoRA files that training began with, by what they are for.
     """
@@ -91,17 +85,16 @@ class Trainer:
         prepared: Prepared,
         family: Family,
         network: Network,
-        feed: Feed,
-        text: TextStates | None,
+        lessons: Lessons,
         processes: Processes | None = None,
         begun: Mapping[str, str] | None = None,
     ) -> None:
         self.run, self.prepared, self.family, self.network = run, prepared, family, network
-        self.feed, self.text, self.processes = feed, text, processes or Processes()
-        self.schedule = NoiseSchedule.of(family.scheduler_config, run.objective.zero_terminal_snr)
+        self.lessons, self.processes = lessons, processes or Processes()
+        self.schedule = schedule_of(run, family)
         self.steps = prepared.plan.steps
         self.batches_per_step = batches_per_step(run)
-        self._pictures, self._begun = feed.fingerprint(), dict(begun or {})
+        self._begun = {**lessons.fingerprint(), **(begun or {})}
         self.counters, self.judged = Counters(), Memory()
         self.norms: NormReport | None = None
         self.groups = [g for p in trained_parts(run) for g in network.groups(run.adapter, p)]
@@ -123,22 +116,21 @@ class Trainer:
         """Does one optimizer step and counts it; a step that is not finite changes nothing."""
         first = self.counters.step * self.batches_per_step
         numbers = range(first, first + self.batches_per_step)
-        total = sum(self.feed.count(number) for number in numbers)
+        total = sum(self.lessons.count(number) for number in numbers)
         self._set_rates()
         losses = [torch.zeros((), device=self.device)]
         names: list[str] = []
         times: list[Tensor] = []
         for number in self.processes.deal(numbers):
-            batch = self.feed.batch(number, self.counters.step)
-            draws = self._draws(batch)
+            lesson = self.lessons.lesson(number, self.counters.step)
             with self.network.training_draws(
-                self.run.adapter, self.run.train.seed, number, self._visible(draws.timesteps)
+                self.run.adapter, self.run.train.seed, number, self._visible(lesson.timesteps)
             ):
-                value = self._loss(batch, draws) / total
+                value = lesson.loss() / total
                 self.scaler.scale(value).backward()
             losses.append(value.detach())
-            names += batch.names
-            times.append(draws.timesteps)
+            names += lesson.names
+            times.append(lesson.timesteps)
         result = self._move(torch.stack(losses).sum(), names, times)
         self._count(result)
         return result
@@ -223,17 +215,7 @@ class Trainer:
     def _fingerprint(self) -> dict[str, str]:
         """Returns digests of what the run depends on beside its options."""
         model = {f"the base model's {part}": h for part, h in self.family.hashes.items()}
-        return {"pictures or captions": self._pictures, **model, **self._begun}
-
-    def _draws(self, batch: Fed) -> Draws:
-        draws = draw(
-            batch.moments,
-            batch.places,
-            self.run.train.seed,
-            self.schedule,
-            self.run.objective,
-        )
-        return draws.to(self.device)
+        return {**model, **self._begun}
 
     def _visible(self, timesteps: Tensor) -> Tensor | None:
         """Returns the share of ranks that learn at each timestep (T-LoRA), or None."""
@@ -242,33 +224,6 @@ class Trainer:
             return None
         steps = self.schedule.timesteps
         return ((steps - timesteps) / steps) ** adapter.timestep_rank_power
-
-    def _loss(self, batch: Fed, draws: Draws) -> Tensor:
-        condition, samples = self.conditioned(batch)
-        off = partial(self.network.at, unet=0.0, text_encoder=0.0)
-        config = self.run.objective
-        given = (self.family, self.schedule, draws, condition, samples, config, off)
-        each = denoise.loss(*given)
-        return each.sum()
-
-    def conditioned(self, batch: Fed) -> tuple[Condition, denoise.Samples]:
-        """Returns what the text says to the U-Net, and what is special about the samples."""
-        device = self.device
-        condition = self._condition(batch)
-        preserve = batch.preserve.to(device) if batch.preserve.any() else None
-        plain = None
-        if preserve is not None and self.text is None:
-            with torch.no_grad(), self.network.at(unet=0.0, text_encoder=0.0):
-                plain = self._condition(batch)
-        masks = None if batch.masks is None else batch.masks.to(device)
-        return condition, denoise.Samples(batch.weights.to(device), masks, preserve, plain)
-
-    def _condition(self, batch: Fed) -> Condition:
-        encode = self.family.encode_text if self.text is None else self.text.condition
-        condition = encode(batch.captions)
-        if not self.family.wants_sizes:
-            return condition
-        return condition.with_sizes(batch.sizes.to(self.device))
 
     def _count(self, result: StepResult) -> None:
         counters = self.counters

@@ -261,11 +261,9 @@ class Session:
         if not self.previews.shots:
             return
         trainer = self.trainer
-        encode = trainer.text.condition if trainer.text else None
+        given = (trainer.family, trainer.counters.step, self.report, trainer.lessons.encode)
         with trainer.evaluating():
-            self.previews.draw(
-                trainer.family, trainer.counters.step, self.report, encode, trainer.network
-            )
+            self.previews.draw(*given, trainer.network)
 
     def _epoch(self) -> int:
         """Returns the 0-based epoch of the batch shown last."""

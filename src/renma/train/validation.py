@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from renma.config import Run
-from renma.train.feed import Feed, HeldOut
+from renma.train.feed import HeldOut
+from renma.train.lessons import Lessons, PictureLessons
 from renma.train.objectives.held_out import held_out_draws, held_out_loss
 
 if TYPE_CHECKING:
@@ -19,17 +20,20 @@ class Validation:
     """Measures the loss on pictures that training never shows.
 
     Args:
+        lessons: say what the model is told about a picture.
         batches: the held-out pictures.
     """
 
-    def __init__(self, batches: HeldOut) -> None:
-        self.batches = batches
+    def __init__(self, lessons: PictureLessons, batches: HeldOut) -> None:
+        self.lessons, self.batches = lessons, batches
 
     @classmethod
-    def of(cls, feed: Feed, run: Run) -> Validation | None:
+    def of(cls, lessons: Lessons, run: Run) -> Validation | None:
         """Returns what a run measures, or None if nothing is held out; no latents are read yet."""
-        batches = feed.held_out(run.train.max_validation_batches)
-        return cls(batches) if len(batches) else None
+        if not isinstance(lessons, PictureLessons):
+            return None
+        batches = lessons.feed.held_out(run.train.max_validation_batches)
+        return cls(lessons, batches) if len(batches) else None
 
     @torch.no_grad()
     def loss(self, trainer: Trainer) -> float:
@@ -40,7 +44,7 @@ class Validation:
         for batch in self.batches:
             given = (run.train.seed, trainer.schedule, run.objective)
             drawn = held_out_draws(batch.moments, batch.digests, *given)
-            condition, samples = trainer.conditioned(batch)
+            condition, samples = self.lessons.conditioned(batch)
             each = held_out_loss(
                 family,
                 trainer.schedule,

@@ -27,6 +27,7 @@ from renma.train.judging import Judging
 from renma.train.loop import Trainer
 from renma.train.plan import Prepared, remember_speed
 from renma.train.previews import Previews
+from renma.train.procedures import rank_table
 from renma.train.processes import Processes
 from renma.train.save import portability_of
 from renma.train.session import Session
@@ -77,7 +78,7 @@ def train(
         _resume(trainer, folder, allow, report)
     _check_length(trainer, folder)
     report.accept()
-    session = Session(trainer, folder, previews, Validation.of(trainer.feed, run), report)
+    session = Session(trainer, folder, previews, Validation.of(trainer.lessons, run), report)
     if _complete(session, folder, report):
         return
     if run.stop.every_checkpoints and processes.main:
@@ -90,6 +91,7 @@ def train(
     try:
         session.report = board or report
         session.go()
+        rank_table.tell(session, report)
     finally:
         if board:
             board.close()
@@ -164,7 +166,8 @@ def _resume(trainer: Trainer, folder: RunFolder, allow: tuple[str, ...], report:
         except UserError as error:
             problems.append(error.line())
             continue
-        contents.settle(tree["fingerprint"], trainer.feed.fingerprint(), folder.path, allow)
+        if pictures := trainer.lessons.fingerprint().get(contents.KEY):
+            contents.settle(tree["fingerprint"], pictures, folder.path, allow)
         trainer.load_state(tree)
         for problem in problems:
             text = f"{problem} Going back to step {trainer.counters.step}."

@@ -1,0 +1,1 @@
+"""Procedures: what happens around the steps of a run; one per file."""
