@@ -85,7 +85,7 @@ KINDS: dict[str, Kind] = {
     "pissa": Kind("LoRA, PiSSA start", f'{_LORA}, start="pissa"', 3e-4),
     "rslora": Kind("rsLoRA, rank 32", 'algo="lora", rank=32, alpha=16, rank_stabilized=true', 5e-4),
     "lora_fa": Kind("LoRA-FA", 'algo="lora_fa", rank=16, alpha=16', 3e-3),
-    "dylora": Kind("DyLoRA", 'algo="dylora", rank=16, alpha=16, unit=4', 1e-3),
+    "dylora": Kind("DyLoRA", 'algo="dylora", rank=16, alpha=16, unit=4, frozen=true', 1e-3),
     "loha": Kind("LoHa, rank 8", 'algo="loha", rank=8, alpha=8', 3e-3),
     "lokr": Kind("LoKr, factor 4", 'algo="lokr", rank=16, alpha=16, factor=4', 5e-3),
     "glora": Kind("GLoRA, rank 8", 'algo="glora", rank=8, alpha=8', 1e-3),

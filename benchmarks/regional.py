@@ -67,7 +67,7 @@ def main() -> None:
             scene(way, seed, arguments.steps, arguments.feather) for seed in range(arguments.seeds)
         ]
         pictures = drawn(family, scenes, cast)
-        table["ways"][way] = judged(reader, pictures)
+        table["ways"][way] = judged(reader, pictures, list(LOOKS.values()))
         print(way, json.dumps(table["ways"][way]), flush=True)
         evidence.append(strip(pictures[:5]))
         (arguments.out / "regional.json").write_text(json.dumps(table, indent=2) + "\n")
@@ -141,8 +141,16 @@ def drawn(family: Family, scenes: Sequence[Scene], cast: Cast) -> list[Image.Ima
     return [found[i] for i in range(len(scenes))]
 
 
-def judged(reader: AttributeReader, pictures: Sequence[Image.Image]) -> dict[str, Any]:
-    """Returns shares of pictures: each attribute in its own half, all of them, and crossed over."""
+def judged(
+    reader: AttributeReader, pictures: Sequence[Image.Image], looks: Sequence[dict[str, str]]
+) -> dict[str, Any]:
+    """Returns shares of pictures: each attribute in its own half, all of them, and crossed over.
+
+    Args:
+        reader: reads the attributes.
+        pictures: of twice the width that the reader looks at.
+        looks: of the left person and the right one.
+    """
     halves = [
         [
             picture.crop((half * WIDTH // 2, 0, (half + 1) * WIDTH // 2, HEIGHT))
@@ -151,7 +159,6 @@ def judged(reader: AttributeReader, pictures: Sequence[Image.Image]) -> dict[str
         for half in (0, 1)
     ]
     read = [reader.read(half) for half in halves]
-    looks = list(LOOKS.values())
     pairs = list(zip(*read, strict=True))
     right = {
         name: [

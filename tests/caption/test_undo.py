@@ -175,3 +175,40 @@ def test_a_journal_that_is_no_text_is_one_line(tmp_path):
     forged(tmp_path, "a.txt").write_bytes(b"\xff\xfe{")
     with pytest.raises(UserError, match=r"0001-edit\.jsonl"):
         undone(tmp_path)
+
+
+def test_redo_takes_the_branch_that_was_undone_last(place):
+    for word in ("one", "two"):
+        put(place, word)
+    undone(place, steps=2)  # what is undone before a newer edit stays so
+    for word in ("three", "four"):
+        put(place, word)
+    undone(place, steps=2)
+    for wanted in ("three, cat", "four, three, cat"):
+        undone(place, redo=True)
+        assert (place / "a.txt").read_text() == wanted
+    with pytest.raises(UserError, match="no edit"):
+        undone(place, redo=True)
+
+
+def test_journals_of_older_versions_are_done_again_in_their_order(place):
+    for word in ("one", "two"):
+        put(place, word)
+    undone(place, steps=2)
+    for past in history(place):
+        head, _, rest = past.file.read_text().partition("\n")
+        old = {key: value for key, value in json.loads(head).items() if key != "after"}
+        past.file.write_text(f"{json.dumps(old)}\n{rest}")
+    undone(place, redo=True, steps=2)
+    assert (place / "a.txt").read_text() == "two, one, cat"
+
+
+def test_redo_of_metadata_passes_over_edits_of_others(place):
+    meta = place / "meta.json"
+    put(place, "x")
+    put(meta, "w")
+    put(place / "other.json", "v")
+    undone(meta)
+    undone(meta, redo=True)
+    assert json.loads(meta.read_text()) == {"a": {"tags": "w, cat"}}
+    assert json.loads((place / "other.json").read_text()) == {"a": {"tags": "v, cat"}}

@@ -133,6 +133,8 @@ def test_kinds_of_lora_in_the_gui(kind, algo, preset, home: Path):
     del raw["LyCORIS_preset"]
     run = run_of(gui_preset.read(json.dumps(raw), "p.json"), home)
     assert (run.adapter.algorithm, run.adapter.targets.preset) == (algo, preset)
+    # sd-scripts and LyCORIS train one group of DyLoRA's ranks in a step
+    assert getattr(run.adapter, "frozen", False) == (algo == "dylora")
 
 
 def test_texts_that_are_no_preset():

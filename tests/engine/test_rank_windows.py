@@ -54,9 +54,10 @@ def test_dylora_trains_one_group_of_the_leading_ranks(kind, unit):
     )  # fmt: skip
 
 
-def test_dylora_draws_one_group_for_all_layers_evenly(mame):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_dylora_draws_one_group_for_all_layers_evenly(mame, frozen):
     targets = TargetConfig(preset="conv", only=("*mid_block*", "*layers.0.*"))
-    config = DyLora(rank=6, unit=2, conv_rank=4, targets=targets)
+    config = DyLora(rank=6, unit=2, conv_rank=4, targets=targets, frozen=frozen)
     network = network_of(mame, config)
     seen: dict[int, int] = {}
     for batch in range(600):
@@ -67,16 +68,17 @@ def test_dylora_draws_one_group_for_all_layers_evenly(mame):
                 by_rank.setdefault(adapter.rank, set()).add(adapter.window)
             assert {len(windows) for windows in by_rank.values()} == {1}
             ((first, end),) = by_rank[6]
-            assert end - first == 2
-            seen[first] = seen.get(first, 0) + 1
+            assert first == (end - 2 if frozen else 0)
+            seen[end - 2] = seen.get(end - 2, 0) + 1
     sigma = math.sqrt(600 * (1 / 3) * (2 / 3))
     assert set(seen) == {0, 2, 4}
     assert all(abs(count - 200) < 5 * sigma for count in seen.values())
 
 
-def test_dylora_leaves_other_groups_and_their_state_untouched(mame):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_dylora_leaves_other_groups_and_their_state_untouched(mame, frozen):
     """A group without its turn keeps its weights in spite of momentum and decay."""
-    config = DyLora(rank=4, unit=2, targets=FEW)
+    config = DyLora(rank=4, unit=2, targets=FEW, frozen=frozen)
     network, (x, times) = network_of(mame, config), sample()
     parameters = [p for part in PARTS for p in network.parameters(part)]
     optimizer = torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.5)
@@ -84,15 +86,16 @@ def test_dylora_leaves_other_groups_and_their_state_untouched(mame):
     for batch in range(6):
         before = {n: [g.clone() for g in m.adapter.ups] for n, m in network.members.items()}  # pyright: ignore
         with network.at(), network.training_draws(config, 3, batch):
-            ((first, _),) = {m.adapter.window for m in network.members.values()}  # pyright: ignore
+            ((_, end),) = {m.adapter.window for m in network.members.values()}  # pyright: ignore
             forward(mame, x, times).square().sum().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        turns.append(first // 2)
+        turns.append(end // 2 - 1)
         for name, member in network.members.items():
             adapter: Any = member.adapter
             still = [torch.equal(a, b) for a, b in zip(adapter.ups, before[name], strict=True)]
-            assert still == [group != turns[-1] for group in range(2)], (name, batch)
+            moved = {turns[-1]} if frozen else set(range(turns[-1] + 1))
+            assert still == [group not in moved for group in range(2)], (name, batch)
     assert set(turns) == {0, 1}
 
 

@@ -29,7 +29,7 @@ def commands(path: Path) -> list[list[str]]:
 
 def quick(words: list[str]) -> list[str]:
     """Returns what makes a command fast here: two steps, no processes of its own."""
-    if words[1] == "train":
+    if words[1] in ("train", "erase"):
         return ["--set", "train.max_steps=2", "--set", "train.tensorboard=false"]
     spread = words[1] == "prepare" or words[1:3] == ["caption", "tag"]
     return ["--executor", "serial"] if spread else []
@@ -44,6 +44,8 @@ def test_commands_run_in_their_order(readme: Path, tmp_path: Path, monkeypatch, 
         Image.new("RGB", (128, 128), colour).save(f"my-pictures/{index}.png")
         Path(f"my-pictures/{index}.txt").write_text(f"yourname, {colour}")
     shutil.copytree(ROOT / "src/renma/assets/mame", "models/my-sd15")
+    # recipes are run where they lie: they name pictures of the source tree
+    Path("recipes").symlink_to(ROOT / "recipes")
     Path("settings.toml").write_text(
         "[[datasets]]\nresolution = 128\n[[datasets.subsets]]\nimage_dir = 'my-pictures'\n"
         "caption_extension = '.txt'\n"

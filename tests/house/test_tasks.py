@@ -23,7 +23,8 @@ def test_names_are_the_promised_ones():
     assert [*BY_NAME] == [
         "demo", "init", *(f"prepare {verb}" for verb in pictures.split()),
         *(f"caption {verb}" for verb in captions.split()), "check", "plan memory",
-        "plan layers", "train", "grid", "judge", "absorbed", "blocks", "report", "sample", "import-kohya",
+        "plan layers", "train", "erase", "grid", "judge", "absorbed", "blocks", "report", "sample",
+        "studio", "import-kohya",
         *(f"file {verb}" for verb in verbs.split()),
     ]  # fmt: skip
 

@@ -103,3 +103,37 @@ def test_this_browser_would_tell(chromium: Browser, tmp_path: Path) -> None:
     assert any("exception" in line for line in page.console)
     assert page.value("document.documentElement.scrollWidth") == 2000
     assert "http://127.0.0.1:9/x.png" in page.requests
+
+
+METHODS = f"""
+[adapter]
+algo = "dylora"
+[relora]
+every_steps = 5
+[start]
+base_weights = ["{LONG}.safetensors"]
+[[erase.prompts]]
+target = "{LONG}"
+neutral = "person, smile, blue background, short hair"
+"""
+
+
+@SIZES
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_section_on_methods_fits(
+    chromium: Browser, finished: Path, width: int, dark: bool
+) -> None:
+    with (finished / "run.toml").open("a") as file:
+        file.write(METHODS)
+    ranks = [{"rank": 2**i, "loss": 0.2 - i / 100, "file_bytes": 9**i} for i in range(8)]
+    rows = [{"kind": "ranks", "rows": ranks, "enough": 64, "path": f"lora/{LONG}.safetensors"}]
+    rows += [{"kind": "merged", "step": 5 * i, "cycle": i, "change": 1e-7} for i in range(1, 30)]
+    with (finished / "events.jsonl").open("a") as log:
+        log.writelines(json.dumps(row) + "\n" for row in rows)
+    page = chromium.open(report.write_report(finished), width, dark=dark)
+    assert page.console == []
+    assert page.value("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
+    assert page.value("document.querySelectorAll('#method .method').length") == 4
+    colours = "(one => [one.color, one.backgroundColor])(getComputedStyle({}))"
+    badge = page.value(colours.format("document.querySelector('#method .badge')"))
+    assert badge[0] != badge[1]

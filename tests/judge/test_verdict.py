@@ -211,6 +211,30 @@ def test_a_difference_within_its_error_is_none() -> None:
     assert "below the best" not in told
 
 
+def test_the_last_must_follow_prompts_about_as_often_as_the_best() -> None:
+    """Where the base model itself obeys little, a fall below the best still counts (G3)."""
+    base = scores(0.0, following=0.5)
+    good = scores(0.95, following=1.0)
+    fallen = said(good, scores(0.95, following=0.5), base=base)
+    assert fallen.state == "over-trained"
+    assert (
+        "Over-trained: step 20 follows the prompt 50 points less often than the best does."
+        in fallen.sentences
+    )
+    assert "Use aa12-step00000010.safetensors; next time stop there." in fallen.advice
+    # a fifth is what the luckiest of many checkpoints may be ahead
+    assert said(good, scores(0.95, following=0.79), base=base).state == "well trained"
+    # the same fall, but one that eight pictures cannot show
+    few = scores(0.0, following=0.5, count=8)
+    lucky, unlucky = (scores(0.95, following=share, count=8) for share in (0.625, 0.25))
+    unlucky.each["following"][:] = [0, 0, 1, 0, 0, 1, 0, 0]
+    assert said(lucky, unlucky, base=few).state == "well trained"
+    # told once: by the base model, where that shows it too
+    both = said(good, scores(0.95, following=0.1), base=base)
+    assert sum("less often" in text for text in both.sentences) == 1
+    assert "than the base model does" in " ".join(both.sentences)
+
+
 def test_how_sure_it_is() -> None:
     (last,) = said(scores(0.8)).sentences[-1:]
     assert last == (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from renma.config import load_run
+from renma.engine.cycles import CycledNetwork
 from renma.engine.latents import Latents
 from renma.engine.network import Network
 from renma.train.feed import Feed
@@ -26,6 +27,8 @@ def trainer(project: Path, family, *values: str) -> Iterator[Trainer]:
     feed = Feed(run, prepared, latents)
     latents.prepare(feed.all_wanted(), lambda done, total: None)
     network = Network.fresh(family, run.adapter, 0, trained_parts(run))
+    if run.relora.every_steps:
+        network = CycledNetwork.of(network, run.relora)
     network.attach()
     try:
         yield Trainer(

@@ -66,14 +66,23 @@ def test_each_row_is_the_loss_and_size_of_the_file_cut_to_it(project: Path, mame
 
 def test_a_finished_run_that_is_resumed_measures_nothing(project: Path):
     train(project, *VALUES)
-    heard, told = train(project, resume=True)
+    heard, told = train(project, *VALUES, resume=True)
     assert len(told) == 1
     assert any("nothing to do" in line for line in heard.lines)
 
 
+def test_a_table_that_was_cut_short_is_measured_on_resume(project: Path):
+    _, (before,) = train(project, *VALUES)
+    events = project / "out" / "events.jsonl"
+    lines = events.read_text().splitlines(keepends=True)
+    events.write_text("".join(one for one in lines if '"ranks"' not in one))
+    _, (after,) = train(project, *VALUES, resume=True)
+    assert after["rows"] == before["rows"]
+
+
 def test_a_run_that_went_on_is_measured_at_its_new_end(project: Path):
     train(project, *VALUES)
-    _, told = train(project, "train.max_steps=5", resume=True)
+    _, told = train(project, *VALUES, "train.max_steps=5", resume=True)
     assert [row["step"] for row in told] == [3, 5]
     assert told[0]["rows"] != told[1]["rows"]
 
@@ -99,7 +108,7 @@ def test_plain_lora_has_no_table(project: Path):
 
 def network(*ranks: int, unit: int = 1) -> Any:
     """A network of DyLoRA adapters without weights."""
-    adapters = [object.__new__(rank_table.DyLoraAdapter) for _ in ranks]
+    adapters: list[Any] = [object.__new__(rank_table.DyLoraAdapter) for _ in ranks]
     for adapter, rank in zip(adapters, ranks, strict=True):
         adapter.__dict__.update(rank=rank, unit=unit)
     members = {str(i): types.SimpleNamespace(adapter=a) for i, a in enumerate(adapters)}

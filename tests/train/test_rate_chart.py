@@ -118,3 +118,16 @@ def test_it_does_without_torch():
         "import renma.optimizers; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_dips_of_a_jagged_cosine_are_seen_however_short():
+    """A rise of 10 of 1000 steps is less than a column (row A9)."""
+    schedule = {"name": "jagged_cosine", "cycle_steps": 250, "warmup_steps": 20}
+    lines = chart(1000, schedule=schedule, relora={"every_steps": 250, "rate_factor": 0.5})
+    heights = columns(lines)
+    dips = [i for i in range(1, len(heights)) if heights[i] == 0]
+    assert [round(1000 * i / len(heights), -1) for i in dips] == pytest.approx(
+        [250, 500, 750], abs=16
+    )
+    assert "restarts at 251, 501, 751" in "\n".join(lines)
+    assert heights[dips[0] - 1] > 1.8 * heights[dips[0] + 2]

@@ -1,8 +1,8 @@
 """DyLoRA: LoRA of which every leading part is a LoRA too (Valipour et al., arXiv 2210.07558).
 
 Ranks form groups of ``unit``. Each step draws one group b for the whole network: the update is
-made of the groups up to b alone, with scale alpha / (their ranks), and only group b learns. A file
-cut to k ranks with alpha as it was has that same scale.
+made of the groups up to b alone, with scale alpha / (their ranks); they learn, or group b alone
+does (``frozen``). A file cut to k ranks with alpha as it was has that same scale.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Adapter(_lowrank.LowRank):
     and optimizer state as they are.
 
     Attributes:
-        window: (first, end) of the ranks that learn in this step; None uses all of them.
+        window: (first, end) of the ranks that learn in this step, those before them acting as
+            they are; None uses all of them.
     """
 
     window: tuple[int, int] | None = None

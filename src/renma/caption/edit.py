@@ -33,18 +33,30 @@ def run(options: EditOptions, report: Report) -> None:
         UserError: nothing to do, a condition or expression that is none, or a broken file.
     """
     wanted = filters.parse(options.where)
-    if not any(getattr(options, name) for name in _EDITS):
-        raise UserError(
-            "nothing says what to change",
-            remedy="Give --add, --remove, --replace old=new, --sort, ...; "
-            "`renma caption edit --help` shows all.",
-        )
-    for name, needed in _NEEDS.items():
-        if name in options.model_fields_set and not getattr(options, needed):
-            report.event("warned", text=f"--{name} has no effect without --{needed}")
-    recipe = recipe_of(options)
+    check(options, report)
     texts = read_texts(options, report)
-    chosen = fitting(texts, wanted, options.separator, report)
+    change(texts, fitting(texts, wanted, options.separator, report), options, report)
+
+
+def change(
+    texts: Texts, chosen: Sequence[int], options: EditOptions, report: Report
+) -> dict[int, Parts]:
+    """Edits chosen captions; with ``dry_run`` nothing is written.
+
+    Args:
+        texts: all captions.
+        chosen: indices of those to edit; the others count for the order by frequency.
+        options: the edit; one whose caption was changed by somebody else meanwhile is edited as it
+            is by then, if it still fits ``where``.
+        report: told what is odd, and how many change.
+
+    Returns:
+        What the captions that change say afterwards, by index.
+
+    Raises:
+        UserError: nothing to do, an expression that is none, or a file that cannot be written.
+    """
+    recipe, wanted = recipe_of(options), filters.parse(options.where)
     taken = set(chosen)
     others = [e.parts for place, e in enumerate(texts.entries) if place not in taken]
     old = [texts.entries[place].parts for place in chosen]
@@ -55,9 +67,10 @@ def run(options: EditOptions, report: Report) -> None:
     changed: dict[int, Parts] = {
         place: parts for place, parts, was in zip(chosen, new, old, strict=True) if parts != was
     }
+    written = changed
     if options.utf8 and isinstance(texts, FolderTexts):  # the journal knows which bytes differ
         whole = {place: e.parts for place, e in enumerate(texts.entries) if e.parts}
-        changed = {**whole, **changed}
+        written = {**whole, **changed}
     elif options.utf8:
         report.event("warned", text="--utf8 has no effect: metadata is always written as UTF-8")
 
@@ -65,7 +78,25 @@ def run(options: EditOptions, report: Report) -> None:
         fits = now and wanted.fits(tags_of(now, options.separator))
         return edited([now], recipe, [e.parts for e in texts.entries], tokens)[0] if fits else None
 
-    texts.save("edit", changed, options, report, again)
+    texts.save("edit", written, options, report, again)
+    return changed
+
+
+def check(options: EditOptions, report: Report) -> None:
+    """Makes sure that something is to be done, and tells what has no effect.
+
+    Raises:
+        UserError: nothing is.
+    """
+    if not any(getattr(options, name) for name in _EDITS):
+        raise UserError(
+            "nothing says what to change",
+            remedy="Give --add, --remove, --replace old=new, --sort, ...; "
+            "`renma caption edit --help` shows all.",
+        )
+    for name, needed in _NEEDS.items():
+        if name in options.model_fields_set and not getattr(options, needed):
+            report.event("warned", text=f"--{name} has no effect without --{needed}")
 
 
 def fitting(

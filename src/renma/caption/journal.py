@@ -32,6 +32,7 @@ from renma.caption.journal_file import (
     changes_of,
     history,
     record,
+    redoable,
     touches,
 )
 from renma.core.errors import UserError
@@ -188,9 +189,7 @@ def redo(
     """
     _needs_journal(folder)
     with _alone(folder):
-        records = [past for past in history(folder) if touches(past, file)]
-        last = max((past.number for past in records if not past.undone), default=0)
-        waiting = [past for past in records if past.undone and past.number > last]
+        waiting = redoable(history(folder), file)
         if len(waiting) < steps:
             raise UserError(
                 f"{_edits(len(waiting))} can be done again, {steps} asked for" if waiting

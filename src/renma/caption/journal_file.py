@@ -55,6 +55,7 @@ class Record:
         undone: whether it was taken back.
         time: when, ISO 8601.
         files: how many files it changed.
+        after: number of the last edit that was not undone when this one was made; 0 for none.
     """
 
     file: Path
@@ -63,6 +64,7 @@ class Record:
     undone: bool
     time: str
     files: int
+    after: int
 
 
 def history(folder: Path) -> list[Record]:
@@ -79,9 +81,37 @@ def history(folder: Path) -> list[Record]:
                 head = _row(lines.readline(), file)
             if head.get("kind") != _KIND or not isinstance(head.get("files", 0), int):
                 raise _damaged(file)
-            time, files = str(head.get("time")), int(head.get("files", 0))
-            found.append(Record(file, int(match[1]), match[2], bool(match[3]), time, files))
+            time, files, number = str(head.get("time")), int(head.get("files", 0)), int(match[1])
+            after = head.get("after")
+            after = after if isinstance(after, int) and after < number else number - 1
+            found.append(Record(file, number, match[2], bool(match[3]), time, files, after))
     return sorted(found, key=lambda record: record.number)
+
+
+def redoable(records: Sequence[Record], file: Path | None = None) -> list[Record]:
+    """Returns the edits that were undone last, in the order in which they can be done again.
+
+    What was undone before a newer edit was made stays undone, also when that one is undone, too.
+
+    Args:
+        records: the whole history.
+        file: metadata in the folder: only edits of it count.
+    """
+    kept = {past.number: past for past in records if touches(past, file)}
+    known = {past.number: past for past in records}
+
+    def before(past: Record) -> int:
+        number = past.after
+        while number and number not in kept:
+            number = known[number].after if number in known else 0
+        return number
+
+    last = max((number for number, past in kept.items() if not past.undone), default=0)
+    found: list[Record] = []
+    while waiting := [p for p in kept.values() if p.undone and p.number > last == before(p)]:
+        found.append(max(waiting, key=lambda past: past.number))
+        last = found[-1].number
+    return found
 
 
 def touches(record: Record, file: Path | None) -> bool:
@@ -138,12 +168,17 @@ def record(folder: Path, verb: str, found: Sequence[Change], again: Path | None 
     Returns:
         The journal.
     """
-    number = max((record.number for record in history(folder)), default=0) + 1
+    past = history(folder)
+    number = max((record.number for record in past), default=0) + 1
+    after = max((r.number for r in past if not r.undone and r.file != again), default=0)
     target = again or folder / PLACE / f"{number:04}-{verb}.jsonl"
     time = datetime.now().astimezone().isoformat(timespec="seconds")
     rows: list[dict[str, Any]] = [
-        {"kind": _KIND, "version": 1, "verb": verb, "time": time, "files": len(found)}
-    ]
+        {
+            "kind": _KIND, "version": 1, "verb": verb, "time": time, "files": len(found),
+            "after": after,
+        }
+    ]  # fmt: skip
     for change in found:
         name = change.path.relative_to(folder).as_posix()
         rows.append({"file": name, **_said("old", change.old), **_said("new", change.new)})

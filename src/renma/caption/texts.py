@@ -77,7 +77,12 @@ def read_texts(options: TextOptions, report: Report) -> Texts:
 
 
 class FolderTexts:
-    """The caption files beside the pictures of a folder."""
+    """The caption files beside the pictures of a folder.
+
+    Attributes:
+        entries: one a caption file.
+        pictures: index of its entry by the name of a picture, from the folder on.
+    """
 
     def __init__(self, options: TextOptions, report: Report) -> None:
         _warn_unused(options, {"only", "out"}, "for metadata", report)
@@ -88,6 +93,9 @@ class FolderTexts:
         self._folder = options.folder
         self._files = list({each.file: each for each in found}.values())
         self.entries = [self._entry(each) for each in self._files]
+        places = {each.file: place for place, each in enumerate(self._files)}
+        names = ((each.picture.relative_to(options.folder).as_posix(), each) for each in found)
+        self.pictures = {name: places[each.file] for name, each in names}
         if not any(entry.parts for entry in self.entries):
             self._say_other_endings(options.extension, report)
 

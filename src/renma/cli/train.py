@@ -1,6 +1,7 @@
-"""`renma train`: training, and where ``[stop]`` asks for it, somebody who judges meanwhile.
+"""`renma train`: training, and where a run asks for it, a judge meanwhile and a merged model after.
 
-The rooms do not know one another; here the judge is handed to the trainer.
+The rooms do not know one another; here the judge is handed to the trainer, and what was trained to
+those who work with finished files.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from renma.cli import merged_model
 from renma.config.run_tasks import TrainOptions
 from renma.train import task
 
@@ -23,7 +25,9 @@ def run(options: TrainOptions, report: Report) -> None:
         UserError: a mistake in the run, its pictures or its folder.
         Interrupted: a signal stopped it after its state was saved.
     """
-    task.run(options, report, appoint)
+    folder = task.run(options, report, appoint)
+    if folder is not None:
+        merged_model.write(folder.path, report)
 
 
 def appoint(folder: Path, report: Report) -> Referee:

@@ -100,6 +100,8 @@ def fill(draft: Draft) -> None:
         draft.refuse("network_args", f"LyCORIS' {wanted} cannot be trained here")
         return
     draft.put("adapter.algo", algo)
+    if algo == "dylora":  # theirs trains one group of ranks a step
+        draft.put("adapter.frozen", True)
     if draft.given.has("network_module"):
         draft.take("network_module", "adapter.algo", algo)
     if lycoris:

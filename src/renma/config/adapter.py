@@ -144,6 +144,10 @@ class DyLora(Paired, _Factored):
     """Adapter algorithm."""
     unit: int = opt(1, kohya="unit", ge=1)
     """Ranks are trained in groups of this size; the rank must be a multiple."""
+    frozen: bool = opt(False, "advanced")
+    """Of the ranks in use only the last group learns in a step, and those before it stay as they
+    are, as in sd-scripts and LyCORIS; off, all of them learn, so that far more is learnt in the
+    same time (the paper has both)."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> DyLora:

@@ -163,6 +163,19 @@ class Rex(_Warmup):
     """Rate at the end as a share of the full one."""
 
 
+class JaggedCosine(_Warmup):
+    """Half a cosine wave that rises from 0 again at every merge of ReLoRA (arXiv 2307.05695)."""
+
+    name: Literal["jagged_cosine"] = "jagged_cosine"
+    """Schedule."""
+    cycle_steps: int = opt(..., ge=1)
+    """Steps from one rise to the next: `relora.every_steps`."""
+    restart_warmup_steps: int = opt(10, ge=0)
+    """Steps of each of these rises; the first one has `warmup_steps`."""
+    min_lr_ratio: float = opt(0.1, ge=0, le=1)
+    """Rate at the end as a share of the full one."""
+
+
 class CustomSchedule(Section):
     """Any learning-rate scheduler class of torch's kind by its dotted path.
 
@@ -216,6 +229,7 @@ ScheduleConfig = Annotated[
     | PiecewiseConstant
     | AdafactorOwn
     | Rex
+    | JaggedCosine
     | CustomSchedule,
     Field(discriminator="name"),
     default_tag("name", "constant"),

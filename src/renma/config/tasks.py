@@ -56,6 +56,13 @@ TASKS: tuple[Task, ...] = (
         "renma train mine/run.toml --set adapter.rank=8",
     ),
     Task(
+        "erase",
+        "renma.cli.erase",
+        "renma.config.run_tasks:TrainOptions",
+        "Erase or strengthen a concept from words alone, without pictures (LECO).",
+        "renma erase mine/run.toml",
+    ),
+    Task(
         "grid",
         "renma.judge.grid",
         "renma.config.grid_task:GridOptions",
@@ -96,6 +103,13 @@ TASKS: tuple[Task, ...] = (
         "renma.config.sample_task:SampleOptions",
         "Draw pictures: LoRAs, AND, regions, a second pass; each PNG says how it was drawn.",
         "renma sample mame --prompt smile --count 4 -o pictures",
+    ),
+    Task(
+        "studio",
+        "renma.studio",
+        "renma.config.studio_task:StudioOptions",
+        "Open every room in the browser: pictures, training, judging, files.",
+        "renma studio projects",
     ),
     Task(
         "import-kohya",

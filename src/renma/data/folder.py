@@ -68,9 +68,9 @@ def expand(data: DataConfig, base: Path) -> tuple[Dataset, ...]:
             "no pictures: data.train_folder and data.datasets are empty",
             remedy="Set data.train_folder to the parent of folders such as '10_aa12 person'.",
         )
-    subsets = [*_numbered(_find(data.train_folder, base, "data.train_folder"), reg=False)]
+    subsets = [*_numbered(find(data.train_folder, base, "data.train_folder"), reg=False)]
     if data.reg_folder:
-        subsets += _numbered(_find(data.reg_folder, base, "data.reg_folder"), reg=True)
+        subsets += _numbered(find(data.reg_folder, base, "data.reg_folder"), reg=True)
     return (_resolved(data, Dataset(subsets=tuple(subsets)), base),)
 
 
@@ -117,7 +117,7 @@ def _places(subset: Subset, base: Path) -> dict[str, str]:
     """
     found = {}
     if subset.metadata_file:
-        found["metadata_file"] = str(_find(subset.metadata_file, base, "metadata_file", file=True))
+        found["metadata_file"] = str(find(subset.metadata_file, base, "metadata_file", file=True))
         if "caption_extension" in subset.model_fields_set:
             raise UserError(
                 "caption_extension means nothing beside metadata_file",
@@ -125,11 +125,11 @@ def _places(subset: Subset, base: Path) -> dict[str, str]:
                 remedy="Take one of them out.",
             )
     if subset.image_dir or not subset.metadata_file:
-        found["image_dir"] = str(_find(subset.image_dir, base, "image_dir"))
+        found["image_dir"] = str(find(subset.image_dir, base, "image_dir"))
     else:
         found["image_dir"] = str(Path(found["metadata_file"]).parent)
     if subset.mask_dir:
-        found["mask_dir"] = str(_find(subset.mask_dir, base, "mask_dir"))
+        found["mask_dir"] = str(find(subset.mask_dir, base, "mask_dir"))
     return found
 
 
@@ -160,7 +160,7 @@ def _given(level: SubsetOptions | DatasetOptions, options: type[Any]) -> dict[st
     return {name: getattr(level, name) for name in names}
 
 
-def _find(name: str, base: Path, key: str, *, file: bool = False) -> Path:
+def find(name: str, base: Path, key: str, *, file: bool = False) -> Path:
     """Returns an existing folder (or file): from ``base``, else from the current folder.
 
     Raises:

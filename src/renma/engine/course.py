@@ -7,7 +7,8 @@ diffusers does (SDEdit, arXiv 2108.01073).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,23 @@ class Course:
     strength: float = 1.0
 
 
+@dataclass(frozen=True)
+class Place:
+    """A place on the way.
+
+    Attributes:
+        gone: steps that lie behind; those of the whole way at its end.
+        latents: as the sampler has them, (batch, channels, h, w) in float32.
+        inputs: the same as the model is shown them; at the end there is nothing to ask it.
+        timestep: that the model is told, a scalar.
+    """
+
+    gone: int
+    latents: Tensor
+    inputs: Tensor
+    timestep: Tensor
+
+
 def follow(
     family: Family,
     course: Course,
@@ -59,6 +77,19 @@ def follow(
         schedule_config: the noise schedule (default: the model's own).
         start: scaled latents to begin from (default: pure noise).
     """
+    way = walk(family, course, seeds, predict, schedule_config, start)
+    return deque(way, maxlen=1)[0].latents
+
+
+def walk(
+    family: Family,
+    course: Course,
+    seeds: Sequence[int],
+    predict: Predict,
+    schedule_config: Mapping[str, Any] | None = None,
+    start: Tensor | None = None,
+) -> Iterator[Place]:
+    """Yields every place before its step is gone, and the end; arguments as of :func:`follow`."""
     unet: Any = family.parts()["unet"]
     device = device_of(unet)
     scheduler = samplers.build(course.sampler, schedule_config or family.scheduler_config)
@@ -79,8 +110,9 @@ def follow(
         latents = scheduler.add_noise(start, noise, timesteps[:1])
     random = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": generators} if random else {}
-    for timestep in timesteps:
+    for number, timestep in enumerate(timesteps):
         inputs = scheduler.scale_model_input(latents, timestep)
+        yield Place(number, latents, inputs, timestep)
         output = predict(inputs, timestep)
         latents = scheduler.step(output, timestep, latents, **extra).prev_sample
-    return latents
+    yield Place(len(timesteps), latents, latents, torch.zeros_like(timesteps[0]))

@@ -207,7 +207,8 @@ class Network:
                 if isinstance(config, DyLora) and hasattr(adapter, "window"):
                     groups = adapter.rank // adapter.unit
                     first = int(share * groups) * adapter.unit
-                    adapter.window = (first, first + adapter.unit)
+                    learnt = first if config.frozen else 0
+                    adapter.window = (learnt, first + adapter.unit)
                 if visible is not None and member.part == "unet" and hasattr(adapter, "visible"):
                     least = getattr(config, "min_timestep_rank", None) or adapter.rank
                     adapter.visible = _shown(adapter.rank, least, visible)
@@ -259,11 +260,15 @@ class Network:
 
         An alpha that the precision cannot hold exactly stays float32.
         """
-        named = ((name, member.adapter.tensors()) for name, member in self.members.items())
         return {
             name: lora_names.cast(name, tensor, dtype)
-            for name, tensor in lora_names.join(named).items()
+            for name, tensor in lora_names.join(self.layer_tensors()).items()
         }
+
+    def layer_tensors(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Yields each layer's key with its tensors in the file form, by suffix."""
+        for name, member in self.members.items():
+            yield name, member.adapter.tensors()
 
     def state(self) -> dict[str, Any]:
         """Returns the exact weights for resume."""

@@ -28,6 +28,9 @@ LEAKS = 0.15
 """Leakage above the base model's from which a LoRA is said to leak."""
 LOST = 0.2
 """Prompt following below the base model's from which a LoRA is over-trained."""
+FELL = 0.25
+"""Prompt following below the best checkpoint's from which the last is over-trained; more than
+:data:`LOST`, because the best is one picked among many."""
 COPIES = 0.25
 """Share of pictures that are copies from which it is said."""
 FEW = 8
@@ -94,8 +97,9 @@ def _state(tried: Sequence[Judged], base: Scores, choice: Choice) -> State:
 
 
 def _over(tried: Sequence[Judged], base: Scores, choice: Choice) -> bool:
-    """Says whether the run went on for too long: the last is worse, or follows no prompt more."""
-    return _worse(choice) > 0 or _lost(tried[-1].scores, base) > LOST
+    """Says whether the run went on for too long: the last is worse, or obeys prompts less."""
+    last, best = tried[-1].scores, tried[choice.best].scores
+    return _worse(choice) > 0 or _lost(last, base) > LOST or _lost(last, best) > FELL
 
 
 def _worse(choice: Choice) -> float:
@@ -104,11 +108,14 @@ def _worse(choice: Choice) -> float:
     return gap if gap > MATTERS and gap > 2 * choice.errors[-1] else 0.0
 
 
-def _lost(scores: Scores, base: Scores) -> float:
-    """Returns how much prompt following fell below the base model's, 0 if within its error."""
-    if "following" not in scores.each or "following" not in base.each:
-        return 0.0
-    return _differs(base, scores, "following")
+def _lost(scores: Scores, before: Scores) -> float:
+    """Returns how much prompt following fell below what it was, 0 if within its error.
+
+    Args:
+        scores: of a checkpoint.
+        before: of the base model, or of a better checkpoint.
+    """
+    return _differs(before, scores, "following")
 
 
 def _rising(tried: Sequence[Judged]) -> bool:
@@ -161,11 +168,18 @@ def _later(tried: Sequence[Judged], choice: Choice, base: Scores, state: State) 
     if state != "over-trained":
         text = "Later checkpoints are no better." if best is not last else ""
         return text, ""
-    gap, lost = _worse(choice), _lost(last.scores, base)
+    gap, lost, fell = (
+        _worse(choice),
+        _lost(last.scores, base),
+        _lost(last.scores, best.scores),
+    )
     reasons = [f"is {gap * 100:.0f} points below the best in merit"] if gap else []
     if lost > LOST:
         points = f"{lost * 100:.0f} points"
         reasons.append(f"follows the prompt {points} less often than the base model does")
+    elif fell > FELL:
+        points = f"{fell * 100:.0f} points"
+        reasons.append(f"follows the prompt {points} less often than the best does")
     about = "the only checkpoint" if len(tried) == 1 else last.checkpoint.label
     advice = (
         f"Use {best.checkpoint.path.name}; next time stop there."

@@ -72,6 +72,21 @@ def load_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     put(optimizer, saved)
 
 
+def restart(optimizer: Optimizer, fresh: dict[str, Any], keep: float | None = None) -> None:
+    """Lets an optimizer begin again, because its parameters do.
+
+    Args:
+        optimizer: keeps its parameters, options and hooks.
+        fresh: its :func:`state` before the first step.
+        keep: share of the moments that stays, where the first one is largest; None forgets
+            everything. Only for the optimizers of ``renma.config.relora.MOMENTS``, all of whose
+            memory is moments.
+    """
+    from renma.optimizers._restart import restart as again
+
+    again(optimizer, fresh, keep)
+
+
 def evaluating(optimizer: Optimizer) -> AbstractContextManager[None]:
     """Returns a context in which parameters hold the values to save, draw or validate with.
 

@@ -16,14 +16,17 @@ from renma.core.store import file_hash
 from renma.engine import lean
 from renma.engine.attention import set_attention
 from renma.engine.begin import apply_base_weights, begin
+from renma.engine.cycles import CycledNetwork
 from renma.engine.latents import Latents, maker_of
 from renma.engine.model import load_family, load_unet, pick_device
+from renma.engine.network import Network
 from renma.engine.offload import park
 from renma.engine.text_cache import TextCache
 from renma.engine.text_states import TextStates
 from renma.families._base import Family
+from renma.train.erase_lessons import EraseLessons
 from renma.train.feed import Feed
-from renma.train.lessons import PictureLessons
+from renma.train.lessons import Lessons, PictureLessons
 from renma.train.loop import Trainer
 from renma.train.plan import Prepared, trained_parts
 from renma.train.previews import Previews
@@ -67,27 +70,40 @@ def assemble(
         _load(family, ENCODERS)
         load_unet(family, run.model)
         apply_base_weights(family, run.start, source.base)
-    feed = _feed(source, prepared, family, processes, report)
-    if not (previews.shots or feed.needs_vae):
+    feed = None if run.erase.on else _feed(source, prepared, family, processes, report)
+    needs_vae = feed is not None and feed.needs_vae
+    if not (previews.shots or needs_vae):
         family.release("vae")
-    elif not feed.needs_vae:
+    elif not needs_vae:
         _load(family, ("vae",))
         park(family, "vae")
     parts = tuple(part for part in trained_parts(run) if part in prepared.model.parts)
     text = None
     if set(parts) <= {"unet"}:
-        text = _texts(source, feed, family, previews, processes, report)
+        known = feed.fixed_captions() if feed else [t for p in run.erase.prompts for t in p.texts]
+        text = _texts(source, known, family, previews, processes, report)
     else:
         _load(family, ENCODERS)
     if family.device.type == "cuda":
         torch.cuda.empty_cache()  # what encoding took is free for the U-Net
     load_unet(family, run.model)
     network = begin(family, run.adapter, run.start, run.train.seed, parts, source.base, report)
+    if run.relora.every_steps:
+        network = CycledNetwork.of(network, run.relora)
     family.checkpoint_gradients(run.train.gradient_checkpointing)
     _make_lean(family, run, report)
     network.attach()
-    lessons = PictureLessons(run, family, network, feed, text)
+    lessons = _lessons(run, family, network, feed, text)
     return Trainer(run, prepared, family, network, lessons, processes, begun)
+
+
+def _lessons(
+    run: Run, family: Family, network: Network, feed: Feed | None, text: TextStates | None
+) -> Lessons:
+    if feed:
+        return PictureLessons(run, family, network, feed, text)
+    assert text, "[erase] trains no text encoder"
+    return EraseLessons(run, family, network, text)
 
 
 def emulates_bf16(device: torch.device) -> bool:
@@ -156,16 +172,15 @@ def _feed(
 
 def _texts(
     source: Source,
-    feed: Feed,
+    fixed: list[str] | None,
     family: Family,
     previews: Previews,
     processes: Processes,
     report: Report,
 ) -> TextStates:
-    """Returns the texts' states; where all are known ahead, the text encoders leave."""
+    """Returns the texts' states; where all are known ahead (fixed), the text encoders leave."""
     cache = TextCache(family, _made_by(source))
     text = TextStates(family, cache)
-    fixed = feed.fixed_captions()
     if fixed is None or text.missing(fixed) or previews.missing(family, text):
         _load(family, ENCODERS)
     for turn in ("main", "others"):

@@ -126,7 +126,7 @@ def captions(items: Sequence[Item], tokens: Tokens, *, count: bool) -> Captions:
 def first_epoch(order: Order, tokens: Tokens, seed: int, steps: int) -> Iterator[Said]:
     """Yields every picture once, with the caption of its first showing in the first epoch."""
     told: set[tuple[int, int]] = set()
-    for batch in order.epoch(0):
+    for batch in order.epoch(0) if order.sets else ():  # without pictures nothing is shown
         for each in batch.showings:
             place = (each.set_index, each.item_index)
             if place in told:

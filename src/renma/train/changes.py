@@ -14,6 +14,9 @@ FREE = (
     "train.max_steps", "train.max_epochs", "train.save_every_steps", "train.save_every_epochs",
     "train.keep_checkpoints", "train.keep_states", "train.state_every_minutes", "train.tensorboard",
     "train.max_bad_steps", "sample.", "judge.", "stop.", "output.",
+    "relora.file_rank", "relora.merged",
+    # looked at between the two runs of a copier
+    "copier.save_every_steps", "copier.prompts", "copier.least_likeness", "copier.when_unlike",
     # where settings came from; the settings themselves are compared
     "preset",
     # measured beside the training
@@ -21,7 +24,7 @@ FREE = (
 )  # fmt: skip
 """Options that do not touch what was trained so far; a name ending in a dot is a section."""
 
-MOVED = ("model.path", "image_dir", "metadata_file", "mask_dir")
+MOVED = ("model.path", "copier.train_folder", "image_dir", "metadata_file", "mask_dir")
 """Places that may change because their content is compared on resume: bytes of the base model's
 weights, of the pictures, of their masks and of the captions."""
 
@@ -31,6 +34,7 @@ CONTENTS = "data"
 FIXED = (
     "adapter.algo", "adapter.rank", "adapter.conv_rank", "adapter.targets.", "adapter.blocks.ranks",
     "adapter.blocks.conv_ranks", "optimizer.name", "start.", "train.text_encoder", "train.unet",
+    "copier.steps", "copier.rank", "copier.learning_rate",
 )  # fmt: skip
 """Options that the saved weights and the optimizer's memory are made for; never to be changed."""
 

@@ -16,8 +16,10 @@ def dataset_facts(prepared: Prepared) -> dict[str, Any]:
     """Returns sizes, buckets, folders, tags and caption options.
 
     Where kohya's keys hold one value, it is that of the first data set or training folder;
-    ``ss_datasets`` has them all.
+    ``ss_datasets`` has them all. Without data sets there is nothing to say.
     """
+    if not prepared.scan.sets:
+        return {}
     summary, first = prepared.summary, prepared.scan.sets[0].dataset
     return {
         "ss_datasets": _json(_datasets(prepared)),

@@ -16,6 +16,7 @@ from renma.config.data import DataConfig, Dataset, DatasetOptions, SubsetOptions
 from renma.core.errors import UserError
 from renma.core.events import read_events
 from renma.core.store import probe, sweep, write_text
+from renma.data.folder import find
 from renma.train.changes import check_changes
 from renma.train.contents import Contents, differences
 
@@ -64,9 +65,19 @@ class RunFolder:
         """What resume needs."""
         return self.path / "state"
 
+    @property
+    def first(self) -> RunFolder:
+        """Where the first of two runs lies, see :mod:`renma.train.procedures.copier`."""
+        return RunFolder(self.path / "copier")
+
 
 def begun(folder: RunFolder) -> bool:
-    """Says whether a run got as far as its first step there (a failed start does not count)."""
+    """Says whether a run, or the first of two, got as far as its first step there."""
+    return itself_begun(folder) or itself_begun(folder.first)
+
+
+def itself_begun(folder: RunFolder) -> bool:
+    """Says whether the run of a folder got to its first step (a failed start does not count)."""
     events = folder.events
     told = events.exists() and any(row.get("kind") == "started" for row in read_events(events))
     return told or any(folder.state.glob("step-*.safetensors"))
@@ -129,6 +140,10 @@ def with_places(run: Run, base: Path, datasets: tuple[Dataset, ...]) -> Run:
     targets = run.adapter.targets
     targets = targets.model_copy(update={"preset_file": _placed(targets.preset_file, base)})
     adapter = run.adapter.model_copy(update={"targets": targets})
+    copier = run.copier
+    if copier.on:
+        parent = find(copier.train_folder, base, "copier.train_folder")
+        copier = copier.model_copy(update={"train_folder": str(parent)})
     # every option stands at one level only, so the outer ones go back to their defaults
     own = {name: getattr(run.data, name) for name in _OF_THE_RUN}
     data = DataConfig(**own, datasets=datasets)
@@ -139,6 +154,7 @@ def with_places(run: Run, base: Path, datasets: tuple[Dataset, ...]) -> Run:
             "model": model,
             "start": start,
             "adapter": adapter,
+            "copier": copier,
         }
     )
 
@@ -158,7 +174,9 @@ def near(run: Run, folder: Path) -> Run:
         folder: the run's.
     """
     folder = folder.resolve()
-    project = folder.parents[1] if folder.parent.name == "runs" else folder.parent
+    outer = RunFolder(folder.parent)
+    home = outer.path if outer.first.path == folder and outer.toml.exists() else folder
+    project = home.parents[1] if home.parent.name == "runs" else home.parent
 
     def seen(value: Any) -> Any:
         if isinstance(value, dict):

@@ -19,6 +19,7 @@ from renma.families._base import Family
 from renma.formats import state as states
 from renma.train.lessons import Lessons, schedule_of
 from renma.train.plan import Prepared, batches_per_step, trained_parts
+from renma.train.procedures import relora
 from renma.train.processes import Processes
 from renma.train.stop import Memory
 
@@ -73,7 +74,7 @@ class Trainer:
         run: the run.
         prepared: its plan and pictures.
         family: the frozen model, with ``network`` attached.
-        network: what is trained.
+        network: what is trained; one that can be merged is, at the ends of its cycles.
         lessons: what it learns from.
         processes: who shares the work.
         begun: digests of the LoRA files that training began with, by what they are for.
@@ -107,13 +108,16 @@ class Trainer:
             run.optimizer,
             network.unchanged() if run.optimizer.l1 else (),
         )
-        self.rates_at = [schedules.build(run.schedule, self.steps, rate) for rate in rates]
+        self.rates_at = [schedules.of_run(run, self.steps, rate) for rate in rates]
         self.trained = [p for group in self.groups for p in group.parameters]
         self.device = self.trained[0].device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=run.train.precision == "fp16")
+        self.cycle = relora.Relora.of(self)
 
     def step(self) -> StepResult:
         """Does one optimizer step and counts it; a step that is not finite changes nothing."""
+        if self.cycle:
+            self.cycle.before_step()
         first = self.counters.step * self.batches_per_step
         numbers = range(first, first + self.batches_per_step)
         total = sum(self.lessons.count(number) for number in numbers)
@@ -154,6 +158,7 @@ class Trainer:
                 "counters": vars(self.counters),
                 "fingerprint": self._fingerprint(),
                 **({"stop": vars(self.judged)} if self.judged != Memory() else {}),
+                **({relora.KEY: self.cycle.state()} if self.cycle else {}),
             }
         )
 
@@ -172,6 +177,8 @@ class Trainer:
             )
         self.network.load_state(state["network"])
         optimizers.load_state(self.optimizer, state["optimizer"])
+        if self.cycle:
+            self.cycle.load_state(state[relora.KEY])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.counters = Counters(**state["counters"])

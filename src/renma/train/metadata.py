@@ -67,8 +67,22 @@ def full(run: Run, prepared: Prepared, family: Family, progress: Progress) -> di
         "renma_version": renma.__version__,
         "renma_run": dump(without_places(run)),
     }
+    if not prepared.scan.sets:
+        values = {key: value for key, value in values.items() if key not in _ABOUT_PICTURES}
     values |= {f"modelspec.{name}": text for name, text in _words(run).items() if text}
     return {key: str(value) for key, value in values.items()}
+
+
+_ABOUT_PICTURES = frozenset(
+    {
+        "ss_min_snr_gamma", "ss_loss_type", "ss_huber_schedule", "ss_huber_scale", "ss_huber_c",
+        "ss_prior_loss_weight", "ss_debiased_estimation", "ss_noise_offset",
+        "ss_noise_offset_random_strength", "ss_multires_noise_iterations",
+        "ss_multires_noise_discount", "ss_adaptive_noise_scale", "ss_ip_noise_gamma",
+        "ss_ip_noise_gamma_random_strength", "ss_cache_latents", "ss_new_vae_hash", "ss_vae_name",
+    }
+)  # fmt: skip
+"""What means nothing where no picture was trained."""
 
 
 def _words(run: Run) -> dict[str, str]:
@@ -92,14 +106,21 @@ def _timesteps(run: Run) -> str:
 
 
 def _counts(run: Run, prepared: Prepared, progress: Progress) -> dict[str, Any]:
+    return {
+        "ss_seed": run.train.seed,
+        "ss_steps": progress.step,
+        "ss_max_train_steps": progress.steps,
+        "ss_gradient_accumulation_steps": run.train.gradient_accumulation_steps,
+        **(_pictures(run, prepared, progress) if prepared.scan.sets else {}),
+    }
+
+
+def _pictures(run: Run, prepared: Prepared, progress: Progress) -> dict[str, Any]:
     plan, summary = prepared.plan, prepared.summary
     batch = prepared.scan.sets[0].dataset.batch_size
     processes = max(1, run.train.processes)
     return {
-        "ss_seed": run.train.seed,
-        "ss_steps": progress.step,
         "ss_epoch": progress.epoch,
-        "ss_max_train_steps": progress.steps,
         "ss_num_epochs": math.ceil(plan.epochs),
         "ss_num_train_images": summary["train_showings"],
         "ss_num_reg_images": summary["reg_showings"],
@@ -107,7 +128,6 @@ def _counts(run: Run, prepared: Prepared, progress: Progress) -> dict[str, Any]:
         "ss_num_batches_per_epoch": plan.batches_per_epoch,
         "ss_batch_size_per_device": batch,
         "ss_total_batch_size": batch * run.train.gradient_accumulation_steps * processes,
-        "ss_gradient_accumulation_steps": run.train.gradient_accumulation_steps,
     }
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from renma.config.adapter import AdapterSection
 from renma.config.targets import TargetConfig
+from renma.engine.cycles import CycledNetwork
 from renma.engine.network import Network
 
 _KOHYA = {"lora": "networks.lora", "lora_fa": "networks.lora_fa", "dylora": "networks.dylora"}
@@ -62,4 +66,32 @@ def in_force(network: Network, all_of_it: bool) -> dict[str, str]:
     return facts | {
         "ss_network_module": "lycoris.kohya",
         "ss_network_args": json.dumps(arguments),
+    }
+
+
+_OF_ONE_CYCLE = ("conv_dim", "conv_alpha", "use_tucker", "rs_lora")
+"""Arguments that are not true of several cycles side by side."""
+
+
+def sum_facts(
+    network: Network, adapter: AdapterSection, tensors: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """Returns what a file that holds several cycles says instead: plain LoRA of their rank.
+
+    Args:
+        network: what was trained; nothing is said of one without a merge.
+        adapter: its options.
+        tensors: of the file.
+    """
+    if not isinstance(network, CycledNetwork) or not network.cycles:
+        return {}
+    ranks = {t.shape[0] for name, t in tensors.items() if name.endswith(".lora_down.weight")}
+    rank = str(ranks.pop()) if len(ranks) == 1 else "Dynamic"
+    told = json.loads(network_facts(adapter).get("ss_network_args", "{}"))
+    kept = {name: value for name, value in told.items() if name not in _OF_ONE_CYCLE}
+    return {
+        "ss_network_module": _KOHYA["lora"],
+        "ss_network_dim": rank,
+        "ss_network_alpha": rank,
+        "ss_network_args": json.dumps(kept | {"relora_cycles": str(network.cycles + 1)}),
     }

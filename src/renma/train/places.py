@@ -32,9 +32,11 @@ def without_places(run: Run) -> Run:
     )
     targets = run.adapter.targets
     targets = targets.model_copy(update={"preset_file": name(targets.preset_file)})
+    copier = run.copier.model_copy(update={"train_folder": name(run.copier.train_folder)})
     return run.model_copy(
         update={
             "data": data.model_copy(update=folders),
+            "copier": copier,
             "model": model,
             "sample": sample,
             "start": start,

@@ -20,12 +20,13 @@ from renma.data.buckets import validate_sizes
 from renma.data.order import Order
 from renma.data.summary import Coverage, coverage, summarise
 from renma.formats.model_facts import ModelFacts, facts
-from renma.train import foreign, machine, rate_chart, rules, start_plan
+from renma.train import foreign, machine, rate_chart, relora_plan, rules, start_plan
 from renma.train.cache_plan import Cached, cached
 from renma.train.caption_plan import Captions, Tokens, captions
 from renma.train.footing import footing
 from renma.train.judge_plan import Judgings, judgings
 from renma.train.picture_plan import Bucket, Seen, buckets, seen
+from renma.train.procedures import copier_stage
 from renma.train.rules._base import Facts, Finding, find
 from renma.train.save_plan import Saves, saves
 from renma.train.speed import remember_speed, speed
@@ -35,7 +36,7 @@ __all__ = [
     "Plan", "Prepared", "batches_per_step", "prepare", "remember_speed", "total_steps",
     "trained_layers", "trained_parts",
 ]  # fmt: skip
-_FIXED_SECONDS = 15.0
+FIXED_SECONDS = 15.0
 """Start, caching and saving of a small set."""
 
 
@@ -74,6 +75,7 @@ class Plan:
         warnings: what is probably a mistake, a line each.
         notes: what is worth knowing, a line each.
         findings: what the rules found, as facts.
+        method: what is special about the way it learns, rows of name and text.
     """
 
     preset: str
@@ -106,6 +108,7 @@ class Plan:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
+    method: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan for events, reports and ``--json``."""
@@ -143,17 +146,21 @@ def prepare(run: Run, base: Path) -> Prepared:
     machine.check(run)
     foreign.check(run)
     prompts = read_prompts(run.sample, base)
+    if run.erase.on:
+        from renma.train import erase_plan  # it builds on this plan
+
+        return erase_plan.prepare(run, base, base_model(run, base), prompts)
     datasets = folders.expand(run.data, base)
     for dataset in datasets:
         _check_sizes(dataset)
-    model = _model(run, base)
+    model = base_model(run, base)
     scan = folders.scan(datasets, run.data)
     order = Order(scan.sets, run.train.seed)
     summary = summarise(scan, order)
     slots = tuple(model.slots())
     chosen = trained_layers(run, run.adapter, slots, base)
     start_plan.check(run, base, slots)
-    made = _Made(run, base, scan, order, model, chosen, footing(run, model, order, slots))
+    made = Made(run, base, scan, order, model, chosen, footing(run, model, order, slots))
     factors = {rate for _, _, rate in chosen}
     problems(run, made.parts, made.steps, factors, cpu=machine.on_processor(run)).refuse()
     known = Facts(
@@ -175,7 +182,7 @@ def _check_sizes(dataset: Dataset) -> None:
         raise UserError(error.what, where=f"data.{error.where}", remedy=error.remedy) from None
 
 
-def _model(run: Run, base: Path) -> ModelFacts:
+def base_model(run: Run, base: Path) -> ModelFacts:
     """Returns what the base model is.
 
     Raises:
@@ -188,8 +195,18 @@ def _model(run: Run, base: Path) -> ModelFacts:
 
 
 @dataclass(frozen=True)
-class _Made:
-    """The arithmetic of a plan."""
+class Made:
+    """The arithmetic of a plan.
+
+    Args:
+        run: the run.
+        base: folder that relative paths start from.
+        scan: its pictures.
+        order: its batches.
+        model: the base model.
+        chosen: the layers that are trained.
+        footing: what memory depends on.
+    """
 
     run: Run
     base: Path
@@ -201,26 +218,32 @@ class _Made:
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
+        """The model's parts that are trained."""
         return tuple(part for part in trained_parts(self.run) if part in self.model.parts)
 
     @cached_property
     def steps(self) -> int:
+        """Optimizer steps."""
         return total_steps(self.run, self.order)
 
     @property
     def batches(self) -> int:
+        """Batches of the whole run."""
         return self.steps * batches_per_step(self.run)
 
     @cached_property
     def seen(self) -> Seen:
+        """How often pictures are shown."""
         return seen(self.order, self.batches)
 
     @cached_property
     def tokens(self) -> Tokens:
+        """Counts tokens."""
         return Tokens(self.run, self.model)
 
     @property
     def gpu(self) -> bool:
+        """Whether it computes on a GPU."""
         return self.footing.gpu
 
     @cached_property
@@ -231,15 +254,19 @@ class _Made:
             count = start_plan.trained_numbers(run, self.base, self.parts)
             return count, count * (4 if run.output.precision == "fp32" else 2)
         count = sum(arithmetic.numbers(slot, own) for slot, own, _ in self.chosen)
-        return count, arithmetic.file_bytes(self.chosen, run.output.precision)
+        stored = relora_plan.enlarged(self.chosen, run, self.steps)
+        return count, arithmetic.file_bytes(stored, run.output.precision)
 
     @cached_property
     def memory(self) -> costs.Memory:
+        """Memory of training."""
         return costs.memory(self.chosen, self.footing)
 
     @cached_property
     def saves(self) -> Saves:
+        """What will be written."""
         state = round((self.memory.adapter + self.memory.state) * 2**20)
+        state += relora_plan.past_bytes(self.chosen, self.run, self.steps)
         return saves(self.run, self.order, self.steps, self.base, (self.size[1], state))
 
     @cached_property
@@ -256,31 +283,40 @@ class _Made:
         batches = self.order.epoch(0)
         pixels = sum(len(b.showings) * b.size[0] * b.size[1] for b in batches)
         passes = 3 if self.run.train.gradient_checkpointing else 2
-        return self._forward(pixels / len(batches)) * passes * batches_per_step(self.run)
+        return self.forward_flops(pixels / len(batches)) * passes * batches_per_step(self.run)
 
-    def _forward(self, pixels: float) -> float:
+    def forward_flops(self, pixels: float) -> float:
         """Operations of one pass through the U-Net for so many pixels."""
         once = costs.forward_flops(self.model.shapes["unet"], 1000) / 1000
         return once * pixels / self.model.latent_factor**2
 
     def judgings(self, scan: folders.Scan) -> Judgings:
         """Returns the judgings; the pictures are of the model's own size, with guidance."""
-        flops = self._forward(self.model.native_size**2) * 2 * self.run.sample.steps
+        flops = self.forward_flops(self.model.native_size**2) * 2 * self.run.sample.steps
         rate, _ = speed(self.run.train.precision)
         training = self.steps * self.flops / rate
         return judgings(self.run, self.saves, scan, flops / rate, training)
 
     def plan(self, known: Facts, told: Sequence[str], found: Sequence[Finding]) -> Plan:
+        """Returns the plan.
+
+        Args:
+            known: what rules looked at.
+            told: warnings besides theirs.
+            found: what they found.
+        """
         run, order, batches = self.run, self.order, self.order.epoch(0)
         rate, measured = speed(run.train.precision)
         rows = buckets(order)
         rates = {part: run.optimizer.rate(part) for part in self.parts}
         memory = {**vars(self.memory), "caching_latents": self.caching_mib}
+        cycles = relora_plan.memory_bytes(self.chosen, run, self.steps, gpu=self.gpu) / 2**20
+        memory |= {"cycles": cycles} if cycles else {}
         shown = sum(len(b.showings) for b in batches)
         lines = {level: tuple(f.line() for f in found if f.level == level) for level in _LEVELS}
         return Plan(
             preset=run.preset,
-            model=_words(self.model, run),
+            model=words(self.model, run),
             pictures=len(known.trained),
             reg_pictures=len(known.reg),
             held_out=sum(len(scanned.held_out) for scanned in self.scan.sets),
@@ -302,13 +338,17 @@ class _Made:
             file_bytes=self.size[1],
             saves=known.saves,
             judgings=known.judgings,
-            memory_mib=round(max(self.memory.total, self.caching_mib)),
+            memory_mib=round(max(self.memory.total + cycles, self.caching_mib)),
             memory={name: round(mib, 1) for name, mib in memory.items()},
-            seconds=round(_FIXED_SECONDS + self.steps * self.flops / rate),
+            seconds=round(FIXED_SECONDS + self.steps * self.flops / rate),
             seconds_known=measured,
             warnings=(*told, *lines["warning"]),
             notes=lines["note"],
             findings=tuple(found),
+            method=(
+                *relora_plan.method_rows(run, self.steps),
+                *copier_stage.method_rows(run, len(known.trained), self.flops / rate),
+            ),
         )
 
 
@@ -316,7 +356,8 @@ _LEVELS = ("warning", "note")
 _NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
 
 
-def _words(model: ModelFacts, run: Run) -> str:
+def words(model: ModelFacts, run: Run) -> str:
+    """Returns the base model in a few words."""
     predicts = "v-prediction" if model.is_v else "noise prediction"
     few = "" if run.model.quantize == "none" else f", U-Net in {run.model.quantize}"
     return f"{run.model.path} ({_NAMES[model.family]}, {predicts}, {run.train.precision}{few})"

@@ -69,6 +69,9 @@ def _pictures(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.preset:
         yield "preset", plan.preset
     yield "model", plan.model
+    yield from plan.method
+    if not plan.pictures:
+        return
     more = [f"{plan.pictures}"]
     if plan.reg_pictures:
         more.append(f"{plan.reg_pictures} regularisation")
@@ -110,9 +113,9 @@ def _captions(found: Captions) -> str:
 
 def _sizes(rows: Sequence[Bucket]) -> Iterator[str]:
     """Yields a bar for each bucket, and what is cropped away there."""
-    most = max(row.pictures for row in rows)
+    most = max((row.pictures for row in rows), default=0)
     shown = sorted(rows, key=lambda row: -row.pictures)[:_ROWS]
-    sizes = max(len(row.size) for row in shown)
+    sizes = max((len(row.size) for row in shown), default=0)
     for row in sorted(shown, key=lambda row: _width(row.size)):
         bar = "█" * max(1, round(_BAR * row.pictures / most))
         batches = counted(row.batches, "batch", "batches")
@@ -142,16 +145,7 @@ def _cut(line: str) -> str:
 
 
 def _run(plan: Plan) -> Iterator[tuple[str, str]]:
-    full = sum(row.full for row in plan.bucket_rows)
-    batches = counted(plan.batches_per_epoch, "batch", "batches")
-    batches = f"{counted(plan.showings_per_epoch, 'picture')} in {batches}"
-    partly = "" if full == plan.batches_per_epoch else f", {full} of them full"
-    yield "an epoch", batches + partly
-    each = "" if plan.batches_per_step == 1 else f" of {plan.batches_per_step} batches each"
-    often = times(plan.seen.least, plan.seen.most)
-    shown = f"{counted(plan.samples, 'picture')} shown, each training picture {often}"
-    epochs = f"{plan.epochs:g} {'epoch' if plan.epochs == 1 else 'epochs'}"
-    yield "the run", f"{counted(plan.steps, 'step')}{each} ({epochs}), {shown}"
+    yield from _length(plan)
     yield "trained", f"{plan.parameters:,} numbers"
     yield "files", _files(plan.saves)
     if plan.saves.preview_steps and plan.saves.previews:
@@ -161,6 +155,22 @@ def _run(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "memory", _memory(plan)
     guess = "" if plan.seconds_known else " (first run here: a guess)"
     yield "time", f"about {_time(plan.seconds)}{guess}"
+
+
+def _length(plan: Plan) -> Iterator[tuple[str, str]]:
+    each = "" if plan.batches_per_step == 1 else f" of {plan.batches_per_step} batches each"
+    if not plan.pictures:
+        yield "the run", f"{counted(plan.steps, 'step')}{each}, {counted(plan.samples, 'sample')}"
+        return
+    full = sum(row.full for row in plan.bucket_rows)
+    batches = counted(plan.batches_per_epoch, "batch", "batches")
+    batches = f"{counted(plan.showings_per_epoch, 'picture')} in {batches}"
+    partly = "" if full == plan.batches_per_epoch else f", {full} of them full"
+    yield "an epoch", batches + partly
+    often = times(plan.seen.least, plan.seen.most)
+    shown = f"{counted(plan.samples, 'picture')} shown, each training picture {often}"
+    epochs = f"{plan.epochs:g} {'epoch' if plan.epochs == 1 else 'epochs'}"
+    yield "the run", f"{counted(plan.steps, 'step')}{each} ({epochs}), {shown}"
 
 
 def _files(found: Saves) -> str:

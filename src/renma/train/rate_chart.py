@@ -11,7 +11,7 @@ from itertools import pairwise
 from renma import schedules
 from renma.config.optimizer import Adafactor
 from renma.config.run import Run
-from renma.config.schedule import PiecewiseConstant, stairs
+from renma.config.schedule import JaggedCosine, PiecewiseConstant, stairs
 
 WIDTH = 72
 _HEIGHT = 4
@@ -60,8 +60,9 @@ def _told(run: Run, steps: int, groups: Sequence[tuple[str, float]], width: int)
     for name, rate in groups:
         together.setdefault(rate, []).append(name)
     for number, (rate, names) in enumerate(together.items()):
-        factor = schedules.build(run.schedule, steps, rate)
-        chart = _chart(", ".join(names), _scaled(rate, factor), steps, width, _bends(run, steps))
+        factor = schedules.of_run(run, steps, rate)
+        bends, dips = _bends(run, steps), _dips(run, steps)
+        chart = _chart(", ".join(names), _scaled(rate, factor), steps, width, bends, dips)
         told += chart if number < _DRAWN else chart[: -_HEIGHT - 1]
     if run.optimizer.traits.finds_rate:
         told.append(f"  a factor: {run.optimizer.name} finds the step size and multiplies it.")
@@ -85,16 +86,21 @@ def _steps(steps: int) -> str:
     return f"{steps} step" if steps == 1 else f"{steps} steps"
 
 
-def _chart(names: str, rate: Rate, steps: int, width: int, bends: Iterable[int] = ()) -> list[str]:
+def _chart(
+    names: str, rate: Rate, steps: int, width: int, bends: Iterable[int] = (),
+    dips: Sequence[int] = (),
+) -> list[str]:  # fmt: skip
     """Returns a head with the figures, the columns, and the steps below."""
     columns = min(width - _LABEL - 1, steps)
-    looked = sorted({*_looked_at(steps, columns * _POINTS), *bends})
+    looked = sorted({*_looked_at(steps, columns * _POINTS), *bends, *dips})
     rates = [rate(step) for step in looked]
     highest = _first_highest(rate, looked, rates)
     peak = rate(highest)
     heights = _columns(looked, rates, columns, peak)
+    for step in dips:  # a few steps long, they would be lost among the highest of a column
+        heights[step * columns // steps] = 0
     facts = f"peak {peak:.3g} at step {highest + 1}, end {rates[-1]:.3g}"
-    if restarts := _restarts(rate, looked, rates, peak):
+    if restarts := [step + 1 for step in dips] or _restarts(rate, looked, rates, peak):
         shown = ", ".join(map(str, restarts[:5])) + (" ..." if len(restarts) > 5 else "")
         facts += f", restarts at {shown}"
     told = _wrapped(names, facts, width)
@@ -132,6 +138,14 @@ def _bends(run: Run, steps: int) -> Iterator[int]:
     if isinstance(schedule, PiecewiseConstant):
         ends += [end for end, _ in stairs(schedule.step_rules)[0]]
     yield from (step for end in ends for step in (end - 1, end) if 0 <= step < steps)
+
+
+def _dips(run: Run, steps: int) -> Sequence[int]:
+    """Returns the steps, from 0, in which the rate begins at 0 again for a short rise."""
+    schedule = run.schedule
+    if not isinstance(schedule, JaggedCosine) or not schedule.restart_warmup_steps:
+        return ()
+    return range(schedule.cycle_steps, steps, schedule.cycle_steps)
 
 
 def _first_highest(rate: Rate, looked: Sequence[int], rates: Sequence[float]) -> int:

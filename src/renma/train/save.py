@@ -15,6 +15,7 @@ from renma.formats.lora_file import hashes
 from renma.formats.metadata import scrub
 from renma.formats.portability import portability
 from renma.train.metadata import Progress, full, minimal
+from renma.train.network_metadata import sum_facts
 from renma.train.plan import Prepared
 
 
@@ -36,7 +37,8 @@ def save_lora(
             remedy="Lower optimizer.learning_rate; output.precision = 'fp32' holds larger numbers.",
         )
     level = run.output.metadata
-    metadata = scrub(minimal(run, family, network) | full(run, prepared, family, progress), level)
+    whole = minimal(run, family, network) | full(run, prepared, family, progress)
+    metadata = scrub(whole | sum_facts(network, run.adapter, tensors), level)
     safetensors.save(
         path, tensors, metadata if level == "none" else metadata | hashes(tensors, metadata)
     )

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import torch
 
-from renma.core.errors import TERMINATED, Interrupted, UserError
+from renma.core.errors import INTERRUPTED, TERMINATED, Interrupted, UserError
 from renma.core.events import Report
 from renma.engine.offload import out_of_memory, reason
 from renma.formats import state as states
+from renma.train import requests
 from renma.train.folder import RunFolder
 from renma.train.judging import Judging
 from renma.train.loop import StepResult, Trainer
@@ -61,6 +62,7 @@ class Session:
                 self._attempt(self._preview)
             if self.validation:
                 self._validate(self.validation)  # what there is to gain
+        requests.forget(self.folder.path)
         with StopRequest() as stop:
             self._judge_late()
             while trainer.counters.step < trainer.steps and not trainer.judged.over(
@@ -70,6 +72,7 @@ class Session:
                 result = self._step()
                 self._tell(result, time.perf_counter() - began)
                 self._guard(result)
+                self._look(stop)
                 last = trainer.counters.step == trainer.steps
                 hurry = stop.exit_code is not None
                 self._keep(last, hurry)
@@ -88,6 +91,17 @@ class Session:
                     )
             if trainer.counters.step < trainer.steps:
                 self._end_early()
+
+    def _look(self, stop: StopRequest) -> None:
+        """Does what was asked for by a file, see :mod:`renma.train.requests`."""
+        if not self.trainer.processes.main:
+            return
+        if requests.take(self.folder.path, "stop"):
+            stop.exit_code = stop.exit_code or INTERRUPTED
+        if requests.take(self.folder.path, "save"):
+            self._attempt(self._save_state)
+        if requests.take(self.folder.path, "sample"):
+            self._attempt(self._preview)
 
     def _step(self) -> StepResult:
         try:
@@ -111,6 +125,9 @@ class Session:
 
     def _tell(self, result: StepResult, seconds: float) -> None:
         trainer, counters = self.trainer, self.trainer.counters
+        if trainer.cycle and trainer.cycle.told:
+            self.report.event("merged", **vars(trainer.cycle.told))
+            self.report.line(trainer.cycle.told.line())
         self.report.event(
             "step",
             step=counters.step,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from renma.config.dataset_toml import read_dataset_toml
 from renma.config.precision import resolved
 from renma.config.presets import laid_under
 from renma.core.errors import UserError
+from renma.train.erase_settings import settled
 from renma.train.pointing import pointed
 
 
@@ -57,11 +58,15 @@ def load(run: Path | None, dataset_config: Path | None, assignments: Iterable[st
         raw = {**raw, "data": read_dataset_toml(dataset_config)}
         file = dataset_config
     assignments = tuple(assignments)
-    raw = laid_under(set_values(raw, assignments), file)
+    written = set_values(raw, assignments)
+    raw = laid_under(written, file)
     _clear_levels(raw, assignments)
     checked = validate(Run, raw, file, assignments)
-    settled = checked.model_copy(update={"train": resolved(checked.train)})
-    return Source(settled, file.resolve().parent, file, assignments)
+    base = file.resolve().parent
+    run_here = checked.model_copy(update={"train": resolved(checked.train)})
+    found = Source(run_here, base, file, assignments)
+    with found.pointing():
+        return replace(found, run=settled(run_here, written, base))
 
 
 def _clear_levels(raw: dict[str, Any], assignments: Iterable[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,22 +82,31 @@ def train(
     report.accept()
     session = Session(trainer, folder, previews, Validation.of(trainer.lessons, run), report)
     if _complete(session, folder, report):
+        rank_table.tell(session, report)  # where the run was killed while it measured
         return
     if run.stop.every_checkpoints and processes.main:
         assert appoint is not None, "[stop] needs somebody who judges"
         session.judging = Judging(trainer, folder, appoint(folder.path, report))
     _started(trainer, prepared, began, report)
-    board = None
-    if run.train.tensorboard and processes.main:
-        board = Board(folder.path / "tensorboard", trainer.counters.step, report)
-    try:
-        session.report = board or report
+    with _board(session, folder, report):
         session.go()
         rank_table.tell(session, report)
-    finally:
-        if board:
-            board.close()
     _finished(folder, prepared, trainer, began, encoding, report)
+
+
+@contextmanager
+def _board(session: Session, folder: RunFolder, report: Report) -> Iterator[None]:
+    """Lets TensorBoard listen to a session, where it is asked for."""
+    trainer = session.trainer
+    if not (trainer.run.train.tensorboard and trainer.processes.main):
+        session.report = report
+        yield
+        return
+    session.report = board = Board(folder.path / "tensorboard", trainer.counters.step, report)
+    try:
+        yield
+    finally:
+        board.close()
 
 
 def _previews(source: Source, folder: RunFolder, prepared: Prepared) -> Previews:

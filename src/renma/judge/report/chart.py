@@ -68,6 +68,7 @@ class Chart:
     levels: tuple[Tick, ...] = ()
     marked: float | None = None
     note: str = ""
+    by: str = "step"
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -84,6 +85,7 @@ def chart(
     levels: Iterable[tuple[str, float]] = (),
     marked: float | None = None,
     note: str = "",
+    by: str = "step",
 ) -> Chart | None:
     """Returns a chart, or None without two points in any curve.
 
@@ -97,6 +99,7 @@ def chart(
         levels: values that the curves are held against, as level lines.
         marked: a step to mark, such as the best checkpoint's.
         note: a few words for the legend.
+        by: what is across.
     """
     finite = [(curve, _finite(curve.points)) for curve in curves]
     xs = [x for _, points in finite if len(points) > 1 for x, _ in points]
@@ -118,13 +121,14 @@ def chart(
     within = marked is not None and span_x[0] <= marked <= span_x[1]
     return Chart(
         title,
-        " ".join([*(_words(curve.name, points) for curve, points in kept), *map(_level, held)]),
+        " ".join([*(_words(curve.name, points, by) for curve, points in kept), *map(_level, held)]),
         tuple(_line(curve, points, span_x, span_y) for curve, points in kept),
         tuple(Tick(_across(x, span_x), number(x)) for x in ticks(*span_x) if _in(x, span_x)),
         tuple(Tick(_down(y, span_y), number(y)) for y in y_ticks),
         tuple(Tick(_down(value, span_y), name) for name, value in held),
         _across(marked, span_x) if within and marked is not None else None,
         note,
+        by,
     )
 
 
@@ -171,12 +175,12 @@ def _finite(points: Points) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
 
 
-def _words(name: str, points: Points) -> str:
+def _words(name: str, points: Points, by: str) -> str:
     first, last = points[0], points[-1]
     lowest, highest = min(points, key=lambda p: p[1]), max(points, key=lambda p: p[1])
     return (
-        f"{name}: {first[1]:.3g} at step {first[0]:.0f}, {last[1]:.3g} at step {last[0]:.0f}, "
-        f"lowest {lowest[1]:.3g} at step {lowest[0]:.0f}, highest {highest[1]:.3g} at step "
+        f"{name}: {first[1]:.3g} at {by} {first[0]:.0f}, {last[1]:.3g} at {by} {last[0]:.0f}, "
+        f"lowest {lowest[1]:.3g} at {by} {lowest[0]:.0f}, highest {highest[1]:.3g} at {by} "
         f"{highest[0]:.0f}."
     )
 

@@ -33,7 +33,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Kind:
-    """Training or regularisation pictures."""
+    """Training or regularisation pictures, or those before the change that is learnt."""
 
     name: str
     shown: tuple[Thumbnail, ...]
@@ -57,8 +57,23 @@ def contact_sheet(folder: RunRecord) -> tuple[list[Kind], str]:
     kinds = [
         _kind("Training", [pair for pair in pairs if not pair[0].subset.is_reg]),
         _kind("Regularisation", [pair for pair in pairs if pair[0].subset.is_reg]),
+        _kind("Before the change", _before(folder)),
     ]
     return [kind for kind in kinds if kind.count], ""
+
+
+def _before(folder: RunRecord) -> list[tuple[Item, ScannedSet]]:
+    """Returns the pictures of a copy-machine LoRA's first stage that are still there."""
+    place = folder.run.copier.train_folder
+    if not place:
+        return []
+    other = {"train_folder": place, "reg_folder": "", "datasets": (), "validation_split": 0.0}
+    data = folder.run.data.model_copy(update=other)
+    try:
+        sets = scan(expand(data, folder.path), data).sets
+    except UserError:  # the settings name the folder
+        return []
+    return [(item, scanned) for scanned in sets for item in scanned.items]
 
 
 def _kind(name: str, pairs: Sequence[tuple[Item, ScannedSet]]) -> Kind:

@@ -20,6 +20,8 @@ from renma.judge.numbers import is_number
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "pillow")
 LONGEST_VALUE = 600  # characters of one metadata entry
 MOST_ENTRIES = 200
+MOST_METHOD = 12
+"""Rows that a plan tells of the run's method."""
 _HOME = re.compile(
     r"(?<![\w.~-])(?:/home/|/Users/|[A-Za-z]:[\\/]+Users[\\/]+)[^/\\\s'\":;,]+"
     r"|(?<![\w.~-])/root(?![\w.-])"
@@ -70,7 +72,8 @@ def plan_rows(plan: object) -> list[tuple[str, str]]:
     """Returns (what, how much) of a plan; what it does not name is left out."""
     if not isinstance(plan, dict):
         return []
-    return [(label, show(plan[key])) for key, label, show in _PLAN if _known(plan.get(key))]
+    known = [(label, show(plan[key])) for key, label, show in _PLAN if _known(plan.get(key))]
+    return known + _method_rows(plan.get("method"))
 
 
 def measured_rows(finished: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -141,6 +144,16 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def _method_rows(rows: object) -> list[tuple[str, str]]:
+    """Returns what a plan tells of the run's method, as far as it is pairs of texts."""
+    pairs = [tuple(row) for row in rows if isinstance(row, list)] if isinstance(rows, list) else []
+    return [
+        (cut(row[0]), cut(row[1]))
+        for row in pairs[:MOST_METHOD]
+        if len(row) == 2 and all(isinstance(text, str) for text in row)
+    ]
 
 
 def _known(value: object) -> bool:

@@ -25,6 +25,7 @@ from renma.judge.report.contact import Kind, contact_sheet
 from renma.judge.report.curves import charts
 from renma.judge.report.heroes import pairs
 from renma.judge.report.lint import GRAVITIES, lint
+from renma.judge.report.methods import methods
 from renma.judge.report.previews import Previews, previews
 from renma.judge.report.settings import beginning, differences
 from renma.judge.report.sheets import grids, sheet
@@ -62,14 +63,17 @@ def render(folder: RunRecord) -> str:
 
 
 def _context(folder: RunRecord) -> dict[str, Any]:
-    kinds, lost = contact_sheet(folder)
+    from_words = folder.run.erase.on
+    kinds, lost = ([], "") if from_words else contact_sheet(folder)
     context = {
         **_verdict_part(folder),
         **_picture_part(folder),
         "title": folder.run.output.title or folder.run.output.name,
         "about": _about(folder),
+        "methods": methods(folder),
         "charts": charts(folder),
         "kinds": kinds,
+        "from_words": from_words,
         "pictures_lost": lost,
         "lint": lint(folder, _training(kinds)),
         "gravities": GRAVITIES,
@@ -133,12 +137,13 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     found = context["scores"]
     sections = (
         ("verdict", "Verdict", True),
+        ("method", "Method", context["methods"]),
         ("scores", "Scores", found and (found.rows or context["evidence"])),
         ("grids", "Grids", context["grids"] or context["blocks"]),
         ("tags", "Tags", context["tags"]),
         ("curves", "Curves", context["charts"]),
         ("previews", "Previews", context["previews"].rows),
-        ("data", "Pictures", True),
+        ("data", "Pictures", not context["from_words"]),
         ("settings", "Settings", True),
         ("files", "Files", True),
     )

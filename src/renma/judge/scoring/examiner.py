@@ -109,6 +109,12 @@ class Examiner:
         if self.manner.pictures is not None:
             judge = run.judge.model_copy(update={"pictures": self.manner.pictures})
             run = run.model_copy(update={"judge": judge})
+        if run.erase.on:
+            raise UserError(
+                "was trained from words alone: there are no pictures to judge it by",
+                where=record.path / "run.toml",
+                remedy=f"See what it draws: renma grid {record.path}",
+            )
         sets = scan(expand(run.data, record.path), run.data).sets
         self.training = _some([i for s in sets for i in s.items if not i.subset.is_reg])
         held_out = _some([i for s in sets for i in s.held_out])

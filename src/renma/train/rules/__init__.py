@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from renma.train.rules import adapter, captions, model, pictures, rates, saving, sizes, stop, words
+from renma.train.rules import (
+    adapter,
+    captions,
+    concepts,
+    copier,
+    dylora,
+    erase,
+    model,
+    pictures,
+    rates,
+    relora,
+    saving,
+    sizes,
+    stop,
+    words,
+)
 
 ALL = (
     *model.RULES,
@@ -11,7 +26,12 @@ ALL = (
     *captions.RULES,
     *words.RULES,
     *adapter.RULES,
+    *copier.RULES,
+    *dylora.RULES,
+    *erase.RULES,
+    *concepts.RULES,
     *rates.RULES,
+    *relora.RULES,
     *saving.RULES,
     *stop.RULES,
 )

@@ -13,13 +13,14 @@ from renma.config.layer_table import Choice
 from renma.config.prompts import Prompt
 from renma.core.errors import UserError
 from renma.data.buckets import Fit
-from renma.data.folder import Scan
+from renma.data.folder import Scan, ScannedSet, scan
 from renma.data.item import Item
 from renma.data.order import Order
 from renma.formats.model_facts import ModelFacts
 from renma.train.caption_plan import Tokens
 from renma.train.judge_plan import Judgings
 from renma.train.picture_plan import Seen
+from renma.train.procedures.copier_stage import datasets_before
 from renma.train.save_plan import Saves
 
 Level = Literal["error", "warning", "note"]
@@ -72,6 +73,15 @@ class Facts:
     def reg(self) -> list[Item]:
         """The regularisation pictures."""
         return [i for s in self.scan.sets for i in s.items if i.subset.is_reg]
+
+    @cached_property
+    def before(self) -> tuple[ScannedSet, ...]:
+        """The pictures before the change that a copier learns first; of other runs none."""
+        config = self.run.copier
+        if not config.on or self.run.erase.on:
+            return ()
+        datasets = tuple(scanned.dataset for scanned in self.scan.sets)
+        return scan(datasets_before(datasets, config, self.base), self.run.data).sets
 
     @cached_property
     def fits(self) -> list[tuple[Item, Fit]]:

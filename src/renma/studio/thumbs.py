@@ -1,0 +1,54 @@
+"""Small pictures for pages, made once and kept by content address."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from renma.core.errors import UserError
+from renma.core.store import digest, write_bytes
+
+_MOST_PIXELS = 100_000_000
+_PAPER = (238, 238, 238)
+
+
+def thumbnail(path: Path, side: int, folder: Path) -> bytes:
+    """Returns a WebP no side of which is longer than ``side`` pixels.
+
+    Args:
+        path: of the picture.
+        side: in pixels.
+        folder: where thumbnails are kept; the key holds the file's size and time.
+
+    Raises:
+        UserError: it is no picture, or too large to open.
+    """
+    found = path.stat()
+    key = digest([path, found.st_size, found.st_mtime_ns, side])
+    kept = folder / key[:2] / f"{key}.webp"
+    if kept.exists():
+        return kept.read_bytes()
+    data = _made(path, side)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(kept, data)
+    return data
+
+
+def _made(path: Path, side: int) -> bytes:
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise UserError("is too large to be shown", where=path.name)
+            picture.draft("RGB", (side, side))
+            small = ImageOps.exif_transpose(picture)
+            small.thumbnail((side, side), reducing_gap=2.0)
+            small = small.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"is no picture that can be shown ({error})", where=path.name) from None
+    ground = Image.new("RGBA", small.size, _PAPER)
+    ground.alpha_composite(small)
+    buffer = io.BytesIO()
+    ground.convert("RGB").save(buffer, "WEBP", quality=78, method=2)
+    return buffer.getvalue()
