@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 from renma.config import Run, load_run
-from renma.config.file_tasks import MergeOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 
@@ -43,6 +42,7 @@ def write(folder: Path, report: Report) -> None:
 
 def _replace(target: Path, run: Run, folder: Path, place: Path, lora: Path, report: Report) -> None:
     # only here: most runs end with a LoRA alone
+    from renma.config.file_tasks import MergeOptions
     from renma.use import merge
 
     strengths = (*run.start.base_strengths, *[1.0] * len(run.start.base_weights))
