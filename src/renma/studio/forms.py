@@ -95,7 +95,8 @@ def is_place(field: FieldInfo) -> bool:
 
 def form(task: Task) -> dict[str, Any]:
     """Returns a task as a page draws it."""
-    rows = [_row(field.alias or name, field) for name, field in task.options.model_fields.items()]
+    fields = sorted(task.options.model_fields.items(), key=lambda item: _late(*item))
+    rows = [_row(field.alias or name, field) for name, field in fields]
     return {
         "name": task.name,
         "summary": task.summary,
@@ -103,6 +104,15 @@ def form(task: Task) -> dict[str, Any]:
         "fields": rows,
         "schema": task.options.model_json_schema(by_alias=True),
     }
+
+
+def _late(name: str, field: FieldInfo) -> int:
+    """Returns where an option stands: what is worked on, where it goes, how, by whom."""
+    if _extra(field).get("positional"):
+        return 0
+    if field.is_required():
+        return 1
+    return 3 if name in ("executor", "workers") else 2
 
 
 def _row(name: str, field: FieldInfo) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from renma.core.errors import UserError
 from renma.core.store import digest, write_bytes
 
 _MOST_PIXELS = 100_000_000
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+"""Others are read by programs outside, such as EPS by Ghostscript, whatever a file is called."""
 _PAPER = (238, 238, 238)
 
 
@@ -38,7 +40,7 @@ def thumbnail(path: Path, side: int, folder: Path) -> bytes:
 
 def _made(path: Path, side: int) -> bytes:
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise UserError("is too large to be shown", where=path.name)
             picture.draft("RGB", (side, side))
