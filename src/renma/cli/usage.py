@@ -81,6 +81,8 @@ def _with_set(option: str, words: Sequence[str], task: Task) -> str:
     paths = list(dict.fromkeys(one.path for one in found if one.path.startswith(section)))
     # which model it is says the first word of a command that takes options of [model] alone
     paths = [path.removeprefix(section) for path in paths if not section or path != "model.path"]
+    if asked in SHORT_NAMES:  # the run's own, not that of the copier's first stage
+        paths = [path for path in paths if not path.startswith("copier.")]
     if not 0 < len(paths) <= _MOST:
         return ""
     given = [f"--set {path}={shlex.quote(_value(name, words))}" for path in paths]
