@@ -295,3 +295,13 @@ def test_pasted_settings_read_no_file_outside(calls: TestClient, workspace: Path
         assert "leads out" in answer.text
         assert "marker" not in answer.text
     assert not list((workspace / ".renma-studio").glob("import-*"))
+
+
+@pytest.mark.parametrize("value", [[None], [[None]], {"a": [None, 1]}, [{"a": None}, 1]])
+def test_what_has_no_form_in_toml_is_a_mistake_and_no_defect(client: TestClient, value: object):
+    client.post("/api/projects", json={"name": "mine", "sample": "character"})
+    given = {"project": "mine", "values": {"sample": {"prompts": value}}}
+    for call in ("check", "train"):
+        answer = client.post(f"/api/settings/{call}", json=given)
+        assert answer.status_code in (200, 422), answer.text
+    assert client.get("/api/jobs").json() == []

@@ -36,11 +36,14 @@ def merged(text: str, values: Mapping[str, Any]) -> str:
     """Returns a text changed so that it says ``values``; comments and order stay.
 
     Raises:
-        UserError: the text is no TOML.
+        UserError: the text is no TOML, or a value (such as null in a list) has no form in it.
     """
     document = parsed(text)
-    _lay(document, values)
-    return tomlkit.dumps(document)
+    try:
+        _lay(document, values)
+        return tomlkit.dumps(document)
+    except (TOMLKitError, RecursionError, ValueError, TypeError) as error:
+        raise UserError(f"cannot be written as TOML: {error}", where="run.toml") from None
 
 
 def _lay(table: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
