@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from command import renma
 from renma.core.events import Silent
 from renma.judge.attributes import AttributeReader
 from renma.judge.folder import RunRecord
@@ -86,10 +85,6 @@ def read_by_reader(
             seen = reader.read([Image.open(path) for path in drawn[asked]])
             found[tag][name] = sum(label == each[head].label for each in seen) / len(seen)
     return found
-
-
-def renma(*words: str) -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "renma", *words], check=True)
 
 
 if __name__ == "__main__":

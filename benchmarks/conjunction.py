@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from PIL import Image
 
+from command import renma
 from conjunction_pictures import character, strangers
-from regional import FULL, HEIGHT, LOOKS, WIDTH, drawn, judged, renma, strip
+from regional import FULL, HEIGHT, LOOKS, WIDTH, drawn, judged, strip
 from renma.config.model import ModelConfig
 from renma.engine.cast import NONE, Cast, Power, Role
 from renma.engine.compose import Area, Scene, Words

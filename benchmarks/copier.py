@@ -9,7 +9,7 @@ Every picture is drawn at each strength from the same noise; the attribute reade
 shows. `--ways copier plain` does the same without the first run, too: the LoRA then learns the
 smiling pictures on the base model itself. Runs and pictures that are finished in DIR are not done
 again. Needs the packages of tools/mame/README.md. Writes copier.json and copier.png (a row for
-each prompt; strengths -1, 0, 0.5, 1).
+each prompt; strengths -2, -1, 0, 1, 2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from command import renma
 from renma.config.model import ModelConfig
 from renma.engine.model import load_family
 from renma.engine.network import Network
@@ -38,8 +38,8 @@ RECIPE = ROOT / "recipes" / "copier.toml"
 STYLES = ("adventurer", "micah", "toon-head")
 PEOPLE = 6
 SIDES = ("frown", "smile")
-STRENGTHS = (-1.25, -1.0, 0.0, 0.5, 1.0, 1.25)
-SHOWN = (-1.0, 0.0, 0.5, 1.0)
+STRENGTHS = (-2.0, -1.5, -1.0, 0.0, 1.0, 1.5, 2.0)
+SHOWN = (-2.0, -1.0, 0.0, 1.0, 2.0)
 ROWS = 8
 WAYS = ("copier", "plain")
 
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/copier"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--pictures", type=int, default=32, help="prompts of a seed")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=["copier"])
     parser.add_argument("--set", nargs="*", default=[], help="options of the recipe to change")
@@ -59,12 +60,13 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     family, reader = load_family(ModelConfig(), device="auto"), AttributeReader.load()
     table: dict[str, Any] = {"pictures": options.pictures, "ways": {}}
+    seeds = range(options.first, options.first + options.seeds)
     for way in options.ways:
-        rows = [one_seed(way, seed, options, family, reader) for seed in range(options.seeds)]
+        rows = [one_seed(way, seed, options, family, reader) for seed in seeds]
         table["ways"][way] = {"seeds": rows, "mean": mean(rows), "largest change": worst(rows)}
         print(way, json.dumps(table["ways"][way] | {"seeds": ""}), flush=True)
     (options.out / "copier.json").write_text(json.dumps(table, indent=2) + "\n")
-    sheet(options.work / f"{options.ways[0]}-0" / "pictures").save(
+    sheet(options.work / f"{options.ways[0]}-{options.first}" / "pictures").save(
         options.out / "copier.png", optimize=True
     )
 
@@ -107,8 +109,7 @@ def trained(way: str, seed: int, options: argparse.Namespace) -> Path:
         values += ["copier.steps=600", "copier.rank=0", "copier.learning_rate=0.0"]
     words = [word for value in values for word in ("--set", value)]
     begun = ["--resume"] if any(folder.rglob("step-*.safetensors")) else []
-    command = ["-m", "renma", "train", str(RECIPE), "--out", str(folder), *words, *begun]
-    subprocess.run([sys.executable, "-W", "ignore", *command], check=True)
+    renma("train", str(RECIPE), "--out", str(folder), *words, *begun)
     return lora
 
 
@@ -183,8 +184,8 @@ def measured(
     return {
         "mouth": shares,
         # of those that did not show it anyway
-        "turned to smile": {s: turned(base, read[s], "smile") for s in (1.0, 1.25)},
-        "turned to frown": {s: turned(base, read[s], "frown") for s in (-1.0, -1.25)},
+        "turned to smile": {s: turned(base, read[s], "smile") for s in (1.0, 1.5, 2.0)},
+        "turned to frown": {s: turned(base, read[s], "frown") for s in (-1.0, -1.5, -2.0)},
         "others": rest,
     }
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from command import renma
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
@@ -84,8 +84,8 @@ def trained(recipe: str, folder: Path, seed: int, values: Sequence[str] = ()) ->
     if not (events.exists() and '"finished"' in events.read_text(encoding="utf-8")):
         options = [w for v in (*QUIET, f"train.seed={seed}", *values) for w in ("--set", v)]
         begun = ["--resume"] if any(folder.rglob("step-*.safetensors")) else []
-        command = ["-m", "renma", "train", str(RECIPES / f"{recipe}.toml"), "--out", str(folder)]
-        subprocess.run([sys.executable, "-W", "ignore", *command, *options, *begun], check=True)
+        given = (str(RECIPES / f"{recipe}.toml"), "--out", str(folder))
+        renma("train", *given, *options, *begun)
     rows: list[dict[str, Any]] = [json.loads(line) for line in events.read_text().splitlines()]
     return [round(row["loss"], 5) for row in rows if row["kind"] == "validated"]
 

@@ -16,8 +16,6 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from command import renma
 from renma.config.model import ModelConfig
 from renma.engine.model import load_family
 from renma.engine.network import Network
@@ -177,7 +176,7 @@ def trained(action: str, seed: int, options: argparse.Namespace) -> Path:
     words = ["erase", str(folder / "run.toml"), "--out", str(folder / "run")]
     if (folder / "run" / "state").exists():
         words.append("--resume")
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "renma", *words], check=True)
+    renma(*words)
     return lora
 
 

@@ -8,7 +8,8 @@ the judge's verdict knows nothing of, look at other pictures of every checkpoint
 --over and --under one run each is trained far too fast for long, and far too slowly: is it called
 so? What is done in DIR is not done again. Writes judged.json after every step.
 
-Sets 0 to 9 and 100 to 109 were looked at while the judge was made: they show nothing any more.
+Sets 0 to 9 and 100 to 109 were looked at while the judge was made, and the badly trained runs of 20
+to 23 for the rule about rising losses: they show nothing any more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from judged_sets import HiddenSet, renma, trained
+from command import renma
+from judged_sets import HiddenSet, trained
 from renma.config.picture_recipe import Recipe
 from renma.config.prompts import Prompt
 from renma.core import keyed
@@ -48,8 +50,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/judged"))
     parser.add_argument("--sets", type=int, nargs="*", default=list(range(20, 30)))
-    parser.add_argument("--under", type=int, nargs="*", default=[20, 21, 22, 23])
-    parser.add_argument("--over", type=int, nargs="*", default=[20, 21, 22, 23])
+    parser.add_argument("--under", type=int, nargs="*", default=[24, 25, 26, 27])
+    parser.add_argument("--over", type=int, nargs="*", default=[24, 25, 26, 27])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     table: dict[str, Any] = {"sets": {}, "under": {}, "over": {}}

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from command import renma
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "mame"))
@@ -194,8 +195,3 @@ def trained(number: int, course: str, steps: int, every: int, work: Path) -> tup
         words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
         renma("train", str(project / "run.toml"), *words, "--out", str(folder))
     return found, folder
-
-
-def renma(*words: str) -> None:
-    """Runs a command as a user would."""
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "renma", *words], check=True)

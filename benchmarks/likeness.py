@@ -13,10 +13,10 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from command import renma
 
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "character": ("character", ()),
@@ -71,10 +71,6 @@ def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
         "lowest": {field: min(v) for field, v in columns.items()},
         "highest": {field: max(v) for field, v in columns.items()},
     }
-
-
-def renma(*words: str) -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "renma", *words], check=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from typing import Any
 
 from PIL import Image
 
+from command import ONE_THREAD, renma
 from renma.config.model import ModelConfig
 from renma.config.picture_recipe import Recipe
 from renma.config.prompts import Prompt
@@ -66,7 +67,7 @@ def main() -> None:
     if arguments.only != "memory":
         project = arguments.work / "project"
         if not (project / "run.toml").exists():
-            renma("init", str(project), "--sample", "character")
+            renma("init", str(project), "--sample", "character", one_thread=True)
         table["score"] = {"steps": arguments.steps, "seeds": arguments.seeds}
         for storage in STORAGES:
             table["score"][storage] = score(project, arguments, storage)
@@ -97,7 +98,7 @@ def memory(model: Path, size: int) -> dict[str, Any]:
         command = [sys.executable, "-W", "ignore", __file__, "--weigh", storage]
         command += ["--model", str(model), "--size", str(size)]
         answer = subprocess.run(
-            command, check=True, env=_quiet(), stdout=subprocess.PIPE, text=True
+            command, check=True, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True
         )
         found[storage] = json.loads(answer.stdout.splitlines()[-1])
         print(model.name, storage, json.dumps(found[storage]), flush=True)
@@ -237,16 +238,6 @@ def picture(work: Path, target: Path) -> None:
         rows.append([Image.open(p) for p in (*found["likeness"][:4], *found["leakage"][:2])])
     heads = ["with the trigger"] * 4 + ["without it"] * 2
     sheet(rows, row_labels=STORAGES, column_labels=heads).save(target, optimize=True)
-
-
-def renma(*words: str) -> None:
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "renma", *words], check=True, env=_quiet()
-    )
-
-
-def _quiet() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from command import renma
 from renma.config.model import ModelConfig
 from renma.engine.cast import NONE, Cast, Power, Role
 from renma.engine.compose import Area, Scene, Way, Words, draw_scenes
@@ -190,10 +190,6 @@ def strip(pictures: Sequence[Image.Image], down: bool = False) -> Image.Image:
     for place, picture in enumerate(pictures):
         page.paste(picture, (0, place * high) if down else (place * wide, 0))
     return page
-
-
-def renma(*words: str) -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "renma", *words], check=True)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from command import renma
 from renma.config.model import ModelConfig
 from renma.core.events import read_events
 from renma.drawing.sheet import sheet
@@ -137,7 +136,7 @@ def compared(folder: Path) -> dict[str, Any]:
             words = [
                 w for name, value in options(kind).items() for w in ("--set", f"{name}={value}")
             ]
-            renma("train", str(folder / "run.toml"), *words, "--out", str(out))
+            renma("train", str(folder / "run.toml"), *words, "--out", str(out), one_thread=True)
         rows = list(read_events(out / "events.jsonl"))
         losses = [row["loss"] for row in rows if row["kind"] == "validated"]
         found["base"], found[kind] = round(losses[0], 5), round(losses[-1], 5)
@@ -200,13 +199,6 @@ def picture(folder: Path, target: Path) -> None:
     rows = [[column[i] for column in columns] for i in range(len(texts))]
     made = sheet(rows, row_labels=list(STYLES), column_labels=heads, cell=(2 * SIDE, 2 * SIDE))
     made.save(target, optimize=True)
-
-
-def renma(*words: str) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "renma", *words], check=True, env=environment
-    )
 
 
 if __name__ == "__main__":

@@ -98,12 +98,23 @@ MISTAKES = {
     "a list": ("- target: [a]\n", ":1: 'target' is neither a text nor a number"),
     "python object": ("- target: a\n  batch_size: !!python/object/apply:os.getcwd []\n", ":2: 'batch_size' is neither"),
     "unknown tag": ("- target: a\n  batch_size: !thing 3\n", ":2: 'batch_size' has a value that cannot be read"),
+    "another kind": ("- target: a\n  dynamic_crops: !!bool zz\n", ":2: 'dynamic_crops' has a value that cannot be read"),
+    "a date": ("- target: a\n  resolution: !!timestamp zz\n", ":2: 'resolution' has a value that cannot be read"),
+    "sixties": ("- target: a\n  resolution: 8:32\n", ":2: 'resolution' is no decimal number: 8:32"),
+    "hexadecimal": ("- target: a\n  resolution: 0x200\n", ":2: 'resolution' is no decimal number: 0x200"),
     "fraction": ("- target: a\n  batch_size: 2.5\n", ":1: 'batch_size' = 2.5 is no whole number"),
     "action": ("- target: a\n  action: remove\n", ":1: 'action' = 'remove'"),
     "below": ("- target: a\n  guidance_scale: -1\n", ":1: 'guidance_scale' = -1"),
     "itself": ("- &a [*a]\n", ":1: is no table"),
     "deep": ("[" * 5000, "is nested too deeply"),
 }  # fmt: skip
+
+
+def test_numbers_are_as_they_look(tmp_path: Path):
+    """YAML 1.1 would take 0512 for 330, and 1e-1 for a text."""
+    text = "- target: a\n  resolution: 0512\n  guidance_scale: 15e-1\n  batch_size: 2\n"
+    (found,) = read(written(tmp_path, "p.yaml", text))
+    assert (found.resolution, found.guidance_scale, found.batch_size) == (512, 1.5, 2)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -213,6 +213,9 @@ def test_more_cycles_than_the_layer_has_ranks_need_no_more_than_it_has():
     network.attach()
     for number in range(4):
         cycle(network, number, 0.3)
+    held = network.past["layer"].factors
+    assert held is not None
+    assert held.rank == 5  # nor does what acts and is kept in states grow for ever
     up, down = (network.tensors()[f"layer.lora_{side}.weight"] for side in ("up", "down"))
     assert down.shape == (5, 6)
     torch.testing.assert_close(up @ down, weight(made) - base, rtol=1e-4, atol=1e-5)

@@ -189,6 +189,7 @@ def test_no_float_weight_outlives_the_forward_pass(name, monkeypatch):
     quantized = QuantizedLinear(layer, "nf4")
     adapter = moved(ADAPTERS[name], layer.weight) if name in ADAPTERS else None
     del layer
+    gc.collect()  # what refers to itself goes only now
     assert original() is None
     known, restore = [], quantized.dequantized
 
@@ -266,6 +267,18 @@ def test_quantised_mame_trains_and_its_lora_serves_the_float_model(mame, tmp_pat
             after = mame.unet(x, times, states).sample
     assert after.isfinite().all()
     assert 0 < (after - before).abs().max() < 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_fp8_keeps_rows_of_tiny_weights_in_half_precision(dtype):
+    """A scale of 1e-8 is 0 in float16, and the whole row would be."""
+    layer = float_layer(96, 64)
+    layer.weight.data[4] *= 1e-3 / layer.weight.data[4].abs().max()
+    layer.weight.data[5] *= 3e-5 / layer.weight.data[5].abs().max()
+    got = QuantizedLinear(layer, "fp8").dequantized(dtype).float()
+    for row in (4, 5):
+        expected = layer.weight[row].to(dtype).float()
+        assert (got[row] - expected).norm() < 0.04 * expected.norm()
 
 
 def test_fp8_is_torchs_cast_of_a_scaled_row():

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -65,9 +66,9 @@ def as_in_a_shell(words: list[str]) -> list[str]:
     return found
 
 
-def pixels(path: Path) -> bytes:
+def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
-        return picture.tobytes()
+        return np.asarray(picture.convert("RGB"), np.int16)
 
 
 def test_commands_run_in_their_order(
@@ -82,8 +83,9 @@ def test_commands_run_in_their_order(
     assert {words[0] for words in ran} == {"sample", "grid", "file"}
     assert len(ran) > 15
     (first,), (again,) = (list(Path(name).glob("0001-0-*.png")) for name in ("pictures", "again"))
-    assert pixels(first) == pixels(again)
-    assert len(pixels(next(Path("regions").glob("0001-*.png")))) == 256 * 128 * 3
+    # one picture by itself instead of several: with many threads sums are rounded in another order
+    assert abs(pixels(first) - pixels(again)).max() <= 1
+    assert pixels(next(Path("regions").glob("0001-*.png"))).size == 256 * 128 * 3
 
 
 def test_options_exist() -> None:

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from renma import optimizers
-from renma.config.optimizer import AdamW, AdamW8bit, Custom, DAdaptLion, sections
+from renma.config.optimizer import (
+    AdamW,
+    AdamW8bit,
+    AdEMAMix,
+    Custom,
+    DAdaptLion,
+    StableAdamW,
+    sections,
+)
 from renma.config.relora import MOMENTS
 from renma.formats import state as states
 from renma.optimizers._restart import restart
@@ -74,7 +82,7 @@ def numbers(state, name: str) -> torch.Tensor:
     "section", [s for s in EVERY if s.model_fields["name"].default in MOMENTS],
     ids=lambda s: s.__name__,
 )  # fmt: skip
-def test_the_largest_share_of_the_moments_stays_and_the_count_begins_anew(section):
+def test_the_largest_share_of_the_moments_stays_in_proportion_and_the_count_begins_anew(section):
     mine = parameters()
     optimizer = built(section, mine)
     fresh = states.to_cpu(optimizers.state(optimizer))
@@ -94,10 +102,12 @@ def test_the_largest_share_of_the_moments_stays_and_the_count_begins_anew(sectio
     for name in moments:
         old, new = numbers(before, name).reshape(-1, count), numbers(after, name).reshape(-1, count)
         assert not new[:, ~largest].any()
-        assert torch.equal(new[:, largest], old[:, largest])
+        factor = new[:, largest] / old[:, largest]
+        for row in factor[:, (old[:, largest] != 0).all(0)]:  # of 0 there is no share
+            assert torch.allclose(row, row[0].expand_as(row), rtol=1e-5)
         assert (new[:, largest] != 0).float().mean() > 0.9
-    assert float(after.get("step", 0)) == 0
-    assert all("step" not in g or g["step"] == 0 for g in optimizer.param_groups)
+    counts = [*(g["step"] for g in optimizer.param_groups if "step" in g), after.get("step", 0)]
+    assert max(map(float, counts)) <= 1
     steps(optimizer, mine, 50, 2)
     assert all(p.isfinite().all() for p in mine)
 
@@ -114,3 +124,24 @@ def test_the_first_steps_after_a_reset_are_no_longer_than_adams_ever_are(section
     steps(optimizer, mine, 90, 1)
     rate = optimizer.param_groups[0]["lr"]
     assert (mine[0] - before).abs().max() < 3 * rate
+
+
+@pytest.mark.parametrize("section", [AdamW, AdamW8bit, StableAdamW, AdEMAMix])
+def test_what_was_kept_moves_on_as_fast_as_what_was_forgotten(section):
+    """Old averages beside a young count would pass for a thousand times what they are."""
+    mine = parameters()
+    optimizer = built(section, mine)
+    fresh = states.to_cpu(optimizers.state(optimizer))
+    steps(optimizer, mine, 0, 200)
+    first = next(n for n in ("exp_avg", "state1") if n in optimizer.state[mine[0]])
+    size = numbers(optimizer.state[mine[0]], first)[: 64 * 80].abs()
+    restart(optimizer, fresh, 0.1)
+    rate, kept = optimizer.param_groups[0]["lr"], size >= size.sort().values[-64 * 8]
+    for number in range(10):
+        before = mine[0].detach().clone()
+        for parameter in mine:
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        moved = (mine[0].detach() - before).abs().flatten() / rate
+        assert 0.3 < moved[kept].mean() < 3, number
+        assert 0.3 < moved[~kept].mean() < 3, number

@@ -26,11 +26,17 @@ SHORT = (
     "stop.every_checkpoints=0",
 )  # fmt: skip
 OF_METHOD = {
-    "copier": ("copier.steps=2", "copier.prompts=[]"),
+    "copier": ("copier.steps=2", "copier.prompts=['a red car']", "sample.steps=2"),
     "relora": ("relora.every_steps=1",),
     "erase": ("erase.steps=4", "erase.points=1"),
 }
 """What makes the way of a method short too."""
+DONE = {"relora": {"merged"}, "relora-nf4": {"merged"}, "dylora": {"ranks"}, "copier": {"copied"}}
+"""Events that only the method itself tells."""
+LEFT = {
+    "relora": "merged/aa12/model_index.json", "copier": "copier/lora/copier.safetensors",
+}  # fmt: skip
+"""What it leaves beside the LoRA."""
 LARGEST = 300 * 1024
 """Bytes of a file beside the recipes."""
 
@@ -64,7 +70,10 @@ def test_trained_for_two_steps(name: str, tmp_path: Path):
     assert main([*words, *shortened(name)]) == 0
     rows = list(read_events(tmp_path / "out" / "events.jsonl"))
     assert [row["step"] for row in rows if row["kind"] == "step"] == [1, 2]
-    assert rows[-1]["kind"] == "finished"
+    kinds = [row["kind"] for row in rows]
+    assert "finished" in kinds
+    assert DONE.get(name, set()) <= set(kinds)
+    assert (tmp_path / "out" / LEFT.get(name, "run.toml")).exists()
     run = load_run(tmp_path / "out" / "run.toml")
     assert (tmp_path / "out" / "lora" / f"{run.output.name}.safetensors").exists()
 
@@ -84,17 +93,16 @@ def test_works_from_another_folder(tmp_path: Path):
     shutil.copytree(
         ROOT / "src" / "renma" / "assets" / "samples", tmp_path / "src/renma/assets/samples"
     )
-    for name in RECIPES:
+    with_pictures = [name for name in RECIPES if not name.startswith("leco")]
+    for name in with_pictures:
         recipe = tmp_path / "recipes" / f"{name}.toml"
         places = [s.image_dir for s in subsets(recipe)]
+        assert places, name
         assert all(Path(place).is_relative_to(tmp_path) for place in places)
 
 
 def subsets(recipe: Path):
-    run = load_run(recipe)
-    if run.erase.on:
-        return []
-    prepared = prepare(run, recipe.parent)
+    prepared = prepare(load_run(recipe), recipe.parent)
     return [s for scanned in prepared.scan.sets for s in scanned.dataset.subsets]
 
 

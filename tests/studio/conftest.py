@@ -13,14 +13,29 @@ from fastapi.testclient import TestClient
 from renma.studio.app import application
 from renma.studio.place import Place
 from renma.studio.token import Token
-from testbed.studio import SECRET, Served, serve
+from testbed.studio import SECRET, Served, end, serve, settle
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real studio, started once: a second to start it for each test is what tests took."""
+    made = serve(tmp_path_factory.mktemp("studio"))
+    try:
+        yield made
+        settle(made)
+    finally:
+        end(made)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """An empty folder of projects."""
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """An empty folder of projects: that of the real studio where a test asks for one."""
+    if "served" in request.fixturenames:
+        made = request.getfixturevalue("studio")
+        settle(made)
+        return made.workspace
     folder = tmp_path / "work"
     folder.mkdir()
     return folder
@@ -41,16 +56,10 @@ def client(place: Place) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def served(workspace: Path) -> Iterator[Served]:
+def served(workspace: Path, studio: Served) -> Served:
     """A real studio of the workspace."""
-    made = serve(workspace)
-    try:
-        yield made
-    finally:
-        made.process.terminate()
-        made.process.wait(20)
-        assert made.process.stdout is not None
-        made.process.stdout.close()
+    assert studio.workspace == workspace
+    return studio
 
 
 @pytest.fixture(scope="session")

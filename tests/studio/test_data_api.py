@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import string
+import time
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,24 @@ def test_the_findings_of_a_job_are_read_from_what_it_printed(place: Any):
     assert check["code"] == "small"
     assert [row["picture"] for row in check["rows"]] == ["a.png", "b.png"]
     assert linted.last(queue, "mine/other")["checks"] == []
+
+
+@pytest.mark.parametrize("expression", ["(a+)+$", "(a|aa)+$"])
+def test_an_expression_that_tries_everything_ends_in_a_line(
+    client: TestClient, workspace: Path, expression: str
+):
+    """A preview and a condition answer within seconds; nothing is written."""
+    (workspace / "one").mkdir()
+    Image.new("RGB", (8, 8)).save(workspace / "one/a.png")
+    caption = workspace / "one/a.txt"
+    caption.write_text("a" * 40 + "!")
+    change = {"search": [f"^{expression}"], "with": [""]}
+    begun = time.monotonic()
+    found = client.post("/api/datasets/edit", json={"path": "one", "change": change}).json()
+    assert found["count"] == 0
+    assert "takes too long" in found.get("wrong", "") or expression == "(a+)+$"
+    found = client.post("/api/datasets/filter", json={"path": "one", "where": f"/^{expression}/"})
+    assert found.json()["names"] == []
+    assert "takes too long" in found.json()["wrong"] or expression == "(a+)+$"
+    assert time.monotonic() - begun < 20
+    assert caption.read_text() == "a" * 40 + "!"

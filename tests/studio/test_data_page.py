@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 from PIL import Image
 
 from renma.studio.pages import words
-from testbed.studio import Served
+from testbed.studio import Served, call
 
 COUNT = 400
 
@@ -193,12 +191,7 @@ def test_text_of_captions_and_names_is_text(workspace: Path, opened: Callable[..
 def test_scores_are_tried_and_written_on_the_sample(
     served: Served, workspace: Path, opened: Callable[..., Any]
 ):
-    asked = urllib.request.Request(
-        f"{served.address}/api/projects",
-        json.dumps({"name": "mine", "sample": "character"}).encode(),
-        {"authorization": f"Bearer {served.token}", "content-type": "application/json"},
-    )
-    urllib.request.urlopen(asked).close()
+    call(served, "projects", {"name": "mine", "sample": "character"})
     page = opened("/data?path=mine")
     press(page, "Tag")
     press(page, "Look at the pictures")

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from renma.studio.app import application
 from renma.studio.guard import MOST_JSON
 from renma.studio.place import Place
-from renma.studio.token import COOKIE, Token
+from renma.studio.token import Token, cookie
 from testbed.studio import SECRET, Served
 
 
@@ -25,6 +25,7 @@ def bare(place: Place) -> TestClient:
     return TestClient(app, base_url="http://127.0.0.1", follow_redirects=False)
 
 
+COOKIE = cookie("127.0.0.1")
 BEARER = {"authorization": f"Bearer {SECRET}"}
 
 
@@ -39,7 +40,11 @@ BEARER = {"authorization": f"Bearer {SECRET}"}
         ({"cookie": f"token={SECRET}"}, 401),
         ({"x-token": SECRET}, 401),
         (BEARER, 200),
-        ({"cookie": f"{COOKIE}={SECRET}"}, 200),
+        ({"cookie": f"{COOKIE}={Token(SECRET).session}"}, 200),
+        ({"cookie": f"{COOKIE}={SECRET}"}, 401),  # the token itself is never kept by a browser
+        ({"cookie": f"renma-7861={Token(SECRET).session}", "host": "127.0.0.1:7860"}, 401),
+        ({"cookie": f"renma-7860={Token(SECRET).session}", "host": "127.0.0.1:7860"}, 200),
+        ({"authorization": f"Bearer {Token(SECRET).session}"}, 401),
         ({**BEARER, "host": "evil.com"}, 403),
         ({**BEARER, "host": "127.0.0.1.evil.com"}, 403),
         ({**BEARER, "host": "127.0.0.1:80@evil.com"}, 403),

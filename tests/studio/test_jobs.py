@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from renma.studio.jobs.job import Job
 from renma.studio.jobs.queue import Queue
-from testbed.studio import Served, serve
+from testbed.studio import call, end, serve
 
 
 def until(true: Callable[[], Any], seconds: float = 60) -> Any:
@@ -131,23 +131,6 @@ def trained(workspace: Path) -> dict[str, Any]:
     values["data"] |= {"batch_size": 1, "reg_folder": ""}
     values["sample"]["every_steps"] = 0
     return {"project": "mine", "values": values}
-
-
-def call(studio: Served, path: str, body: Any = None) -> Any:
-    import urllib.request
-
-    headers = {"authorization": f"Bearer {studio.token}", "content-type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{studio.address}/api/{path}", data, headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
-
-
-def end(studio: Served) -> None:
-    studio.process.terminate()
-    studio.process.wait(20)
-    assert studio.process.stdout is not None
-    studio.process.stdout.close()
 
 
 def pid_of(workspace: Path, name: str) -> int:

@@ -29,7 +29,9 @@ def final(folder: Path) -> bytes:
 def told(folder: Path) -> list[dict]:
     """The step events without what the clock says."""
     rows = [row for row in read_events(folder / "events.jsonl") if row["kind"] == "step"]
-    return [{k: v for k, v in row.items() if k not in {"time", "seconds"}} for row in rows]
+    return [
+        {k: v for k, v in row.items() if k not in {"time", "seconds", "memory_mib"}} for row in rows
+    ]
 
 
 CROSSED = {

@@ -1,4 +1,4 @@
-"""What ships inside renma: mame, its reader, sample pictures, presets, Stable Diffusion's facts."""
+"""What ships in renma: mame, its reader, samples, presets, recipes, Stable Diffusion's facts."""
 
 from __future__ import annotations
 
@@ -10,3 +10,6 @@ ATTRIBUTES = FOLDER / "attributes"
 SAMPLES = FOLDER / "samples"
 PRESETS = FOLDER / "presets"
 STABLE_DIFFUSION = FOLDER / "stable_diffusion"
+_PACKED = FOLDER / "recipes"
+RECIPES = _PACKED if _PACKED.is_dir() else FOLDER.parents[2] / "recipes"
+"""Runs for every method: in the wheel here, in a checkout at its root."""

@@ -94,6 +94,10 @@ def lines_of(text: str) -> Iterator[tuple[str, str]]:
 
     str.splitlines would also cut at form feeds and U+2028.
     """
+    if "\n" not in text and "\r" not in text:  # nearly every caption
+        if text:
+            yield text, ""
+        return
     place = 0
     while place < len(text):
         match = _LINE.match(text, place)

@@ -153,7 +153,7 @@ def _tell_results(
     """Names captions that say nothing any more, and those that stay too long."""
     notes = Notes()
     for entry, parts in zip(entries, new, strict=True):
-        if tags_of(entry.parts, recipe.separator) and not tags_of(parts, recipe.separator):
+        if not tags_of(parts, recipe.separator) and tags_of(entry.parts, recipe.separator):
             notes.add("captions that say nothing now", entry.name)
         lines = (line for text in parts.values() for line in text.splitlines())
         if recipe.tokens and tokens and any(tokens(line) > recipe.tokens for line in lines):

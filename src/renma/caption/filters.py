@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from renma.caption.tags import like
 from renma.core.errors import UserError
+from renma.core.expression import Expression
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -165,10 +166,11 @@ class _Reader:
                 f"/i is the only flag of a regular expression, not {token.flags!r}", token.column
             )
         try:
-            pattern = re.compile(token.text, re.IGNORECASE if token.flags else 0)
+            where = f"/{token.text}/"
+            pattern = Expression(token.text, where, ignore_case=bool(token.flags))
         except re.error as error:
             self.fail(f"no regular expression ({error.msg})", token.column + 1 + (error.pos or 0))
-        return lambda tags: any(pattern.search(tag) for tag in tags)
+        return lambda tags: any(map(pattern.found_in, tags))
 
     def _take(self) -> _Token:
         token = self._next

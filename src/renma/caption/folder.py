@@ -33,6 +33,26 @@ class Captioned:
     raw: bytes | None
 
 
+class Names:
+    """Names of files from a folder on; each folder inside it is worked out once.
+
+    Args:
+        folder: that names are seen from.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._heads = folder, dict[Path, str]()
+
+    def of(self, path: Path) -> str:
+        """Returns the name of a file in the folder, with slashes."""
+        parent = path.parent
+        head = self._heads.get(parent)
+        if head is None:
+            inner = parent.relative_to(self._folder).as_posix()
+            head = self._heads[parent] = "" if inner == "." else f"{inner}/"
+        return head + path.name
+
+
 def read_folder(
     folder: Path, extension: str = ".txt", recursive: bool = True, notes: Notes | None = None
 ) -> list[Captioned]:

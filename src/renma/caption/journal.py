@@ -368,16 +368,18 @@ def _put(change: Change) -> bool:
         if still := _is_as_it_was(change):
             path.unlink(missing_ok=True)
         return still
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    folder, name = os.path.split(path)  # texts: Path takes longer than the writing itself
+    temporary = os.path.join(folder, f".{name[:40]}.{secrets.token_hex(4)}.part")  # noqa: PTH118
     try:
-        temporary.write_bytes(data)
+        with open(temporary, "wb") as file:  # noqa: PTH123
+            file.write(data)
         if still := _is_as_it_was(change):  # asked last, so that next to no time is left for others
             os.replace(temporary, path)  # noqa: PTH105 - the same, in half the time
         else:
-            temporary.unlink()
+            os.unlink(temporary)  # noqa: PTH108
     except OSError:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            os.unlink(temporary)  # noqa: PTH108
         raise
     return still
 

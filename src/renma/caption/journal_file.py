@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from renma.caption.folder import Names
 from renma.core import json_file
 from renma.core.errors import UserError
 from renma.core.store import write_text
@@ -179,9 +180,11 @@ def record(folder: Path, verb: str, found: Sequence[Change], again: Path | None 
             "after": after,
         }
     ]  # fmt: skip
-    for change in found:
-        name = change.path.relative_to(folder).as_posix()
-        rows.append({"file": name, **_said("old", change.old), **_said("new", change.new)})
+    names = Names(folder)
+    rows += [
+        {"file": names.of(each.path), **_said("old", each.old), **_said("new", each.new)}
+        for each in found
+    ]
     # names may hold bytes that are no text: as ASCII, every one of them comes back
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_text(target, text)

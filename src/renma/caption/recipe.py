@@ -18,6 +18,7 @@ from renma.caption.pairs import pair
 from renma.caption.tags import Order, Tags
 from renma.config.caption.edit import EditOptions
 from renma.core.errors import UserError
+from renma.core.expression import Expression
 
 _FORMS = {
     "to-spaces": edits.to_spaces,
@@ -52,7 +53,7 @@ class Recipe:
 
     separator: str = ","
     keep: int = 0
-    searches: tuple[tuple[re.Pattern[str], str], ...] = ()
+    searches: tuple[tuple[Expression, str], ...] = ()
     forms: tuple[Callable[[Tags], Tags], ...] = ()
     removed: Tags = ()
     replaced: tuple[tuple[str, Tags], ...] = ()
@@ -71,7 +72,7 @@ class Recipe:
         """Returns a line after search and replace; the kept tags stay as they are written."""
         head, rest = self._apart(line) if self.keep else ("", line)
         for pattern, new in self.searches:
-            rest = pattern.sub(new, rest)
+            rest = pattern.replaced(new, rest)
         return head + rest
 
     def formed(self, tags: Tags) -> Tags:
@@ -174,10 +175,10 @@ def _replacement(text: str, separator: str) -> tuple[str, Tags]:
     return old, tags_in((new,), separator, where)
 
 
-def _search(text: str, new: str) -> tuple[re.Pattern[str], str]:
+def _search(text: str, new: str) -> tuple[Expression, str]:
     try:
-        pattern = re.compile(text)
-        pattern.sub(new, "")
+        pattern = Expression(text, "--search")
+        pattern.check(new)
     except re.error as error:
         column = f" at column {error.pos + 1}" if error.pos is not None else ""
         wrong = new if error.pattern == new else text

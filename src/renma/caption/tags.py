@@ -27,7 +27,7 @@ def parse(text: str, separator: str = ",") -> Tags:
         text: one line of a caption.
         separator: what stands between tags.
     """
-    return tuple(tag for part in text.split(separator) if (tag := part.strip()))
+    return tuple([tag for part in text.split(separator) if (tag := part.strip())])
 
 
 def join(tags: Iterable[str], separator: str = ", ") -> str:

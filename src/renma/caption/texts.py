@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from renma.caption import journal
 from renma.caption.difference import show_change
-from renma.caption.folder import Captioned, read_folder
+from renma.caption.folder import Captioned, Names, read_folder
 from renma.caption.metadata import dump, held, load, parsed
 from renma.caption.tags import between, parse
 from renma.config.caption._texts import EditingOptions, TextOptions
@@ -90,12 +90,11 @@ class FolderTexts:
         found = read_folder(options.folder, options.extension, not options.flat, notes)
         for line in notes.lines():
             report.event("warned", text=line)
-        self._folder = options.folder
+        self._folder, own = options.folder, Names(options.folder)
         self._files = list({each.file: each for each in found}.values())
-        self.entries = [self._entry(each) for each in self._files]
+        self.entries = [_entry(each, own.of(each.file)) for each in self._files]
         places = {each.file: place for place, each in enumerate(self._files)}
-        names = ((each.picture.relative_to(options.folder).as_posix(), each) for each in found)
-        self.pictures = {name: places[each.file] for name, each in names}
+        self.pictures = {own.of(each.picture): places[each.file] for each in found}
         if not any(entry.parts for entry in self.entries):
             self._say_other_endings(options.extension, report)
 
@@ -117,16 +116,16 @@ class FolderTexts:
             self._folder, verb, changes, report, diff=options.diff, dry_run=options.dry_run
         )
 
-    def _entry(self, each: Captioned) -> Entry:
-        name = shown(each.file.relative_to(self._folder).as_posix())
-        return Entry(name, {} if each.text is None else {"caption": each.text})
-
     def _say_other_endings(self, extension: str, report: Report) -> None:
         others = sorted({".txt", ".caption", ".tags"} - {extension})
         beside = [e for e in others if any(c.picture.with_suffix(e).exists() for c in self._files)]
         hint = f" There are {beside[0]} files: give --extension {beside[0]}." if beside else ""
         text = f"no picture of {shown(self._folder)} has a caption ({extension}).{hint}"
         report.event("warned", text=text)
+
+
+def _entry(each: Captioned, name: str) -> Entry:
+    return Entry(shown(name), {} if each.text is None else {"caption": each.text})
 
 
 class MetadataTexts:

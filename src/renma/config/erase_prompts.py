@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from renma.config._base import Section
 from renma.config.erase import EraseConfig, ErasePrompt
 from renma.config.load import read_toml, validate
+from renma.core import text_file
 from renma.core.errors import UserError
 from renma.core.place import is_there
 
 if TYPE_CHECKING:
-    from yaml import Node
+    from yaml import Node, ScalarNode
 
 _KINDS = (".yaml", ".yml", ".toml")
 
@@ -74,7 +75,7 @@ def _yaml(path: Path) -> Iterator[ErasePrompt]:
     import yaml  # only here: most runs have no such file
 
     try:
-        root = yaml.compose(_text(path), yaml.SafeLoader)
+        root = yaml.compose(text_file.read(path), yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise _malformed(path, error) from None
     except RecursionError:
@@ -83,19 +84,6 @@ def _yaml(path: Path) -> Iterator[ErasePrompt]:
         raise UserError("is no list of concepts", where=path, remedy="Begin each with '- target:'.")
     for node in root.value:
         yield validate(ErasePrompt, _table(node, path), f"{path}:{node.start_mark.line + 1}")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"is no UTF-8 text ({error.reason} at byte {error.start})",
-            where=path,
-            remedy="Save it as UTF-8.",
-        ) from None
 
 
 def _malformed(path: Path, error: Any) -> UserError:
@@ -133,19 +121,24 @@ def _table(node: Node, path: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _scalar(node: Node, name: str, where: str) -> Any:
+def _scalar(node: ScalarNode, name: str, where: str) -> Any:
     """Returns one value; texts are taken as they are written, so that `2` and `no` are words."""
     import yaml
 
     if name in _TEXTS and node.tag != "tag:yaml.org,2002:null":
         return node.value
+    # YAML 1.1 takes 1e-1 for a text, 0512 for 330 and 8:32 for 512: numbers are as they look here
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if kind in ("int", "float", "str") and not node.style and _NUMBER.fullmatch(node.value):
+        return float(node.value) if _FRACTION.search(node.value) else int(node.value)
+    if kind in ("int", "float"):
+        raise UserError(f"'{name}' is no decimal number: {node.value[:40]}", where=where)
     try:
-        value = yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError):
+        return yaml.SafeLoader("").construct_object(node)
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError):  # of tags such as !!bool
         raise UserError(f"'{name}' has a value that cannot be read", where=where) from None
-    # YAML 1.1 takes 1e-1, without a dot, for a text
-    return float(value) if isinstance(value, str) and _SHORT.fullmatch(value) else value
 
 
-_SHORT = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+_FRACTION = re.compile(r"[.e]", re.IGNORECASE)
 _TEXTS = frozenset({"target", "positive", "neutral", "unconditional"})

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from renma.config._base import Section
 from renma.config.mistakes import translated
+from renma.core import text_file
 from renma.core.errors import UserError
 from renma.core.place import is_there
 
@@ -30,20 +31,9 @@ def read_toml(path: Path) -> Raw:
     """
     if is_there(path) and path.is_dir():
         raise UserError("is a folder, not a TOML file", where=path, remedy=_inside(path))
+    text = text_file.read(path, "`renma init DIR` makes one to start from.")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(
-            "there is no such file", where=path, remedy="`renma init DIR` makes one to start from."
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"is no UTF-8 text ({error.reason} at byte {error.start})",
-            where=path,
-            remedy="Save it as UTF-8.",
-        ) from None
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(
             f"is not valid TOML: {error}", where=path, remedy=_toml_hint(path)

@@ -58,7 +58,7 @@ class Prompt(Section):
     scale: float = Field(7.5, ge=1, le=1000)
     steps: int = Field(20, ge=1, le=_MOST_STEPS)
     sampler: Sampler = "ddim"
-    rescale: float = Field(0.0, ge=0, le=1)
+    rescale: float = Field(default=0.0, ge=0, le=1)
 
 
 @dataclass

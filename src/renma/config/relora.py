@@ -35,7 +35,8 @@ class ReLoraConfig(Section):
     file_rank: int = opt(0, "advanced", ge=0)
     """Rank of the LoRA file that holds all cycles; 0 keeps their sum exactly."""
     merged: bool = opt(False)
-    """Also write the base model with everything merged into it, as `merged/NAME`."""
+    """Also write the base model with the LoRA file merged into it, as `merged/NAME`; with file_rank
+    it holds what the shortened file holds."""
 
     def cycle(self, step: int) -> int:
         """Returns the cycle, from 0, that a step, from 0, belongs to."""

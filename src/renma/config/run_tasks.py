@@ -10,6 +10,12 @@ from pydantic import Field, model_validator
 from renma.config._base import Section, argument
 from renma.core.errors import UserError
 
+RecipeName = Literal[
+    "copier", "difference", "dylora", "leco", "leco-enhance", "leco-file", "qlora", "qlora-8bit",
+    "quality-up", "relora", "relora-nf4",
+]  # fmt: skip
+"""The files in recipes/."""
+
 
 class InitOptions(Section):
     """Options of ``renma init``."""
@@ -18,6 +24,19 @@ class InitOptions(Section):
     """The folder to make; it must be new or empty."""
     sample: Literal["character", "style"] | None = None
     """Fill it with one of the picture sets inside renma, to try everything at once."""
+    recipe: RecipeName | None = None
+    """Make it from a recipe for one of the methods (docs/methods.md): run.toml, and the pictures,
+    prompts and LoRA files that it needs."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> InitOptions:
+        if self.sample and self.recipe:
+            raise UserError(
+                "a recipe brings its own pictures",
+                where=f"--sample {self.sample}",
+                remedy="Leave out one of --sample and --recipe.",
+            )
+        return self
 
 
 class _RunSource(Section):

@@ -30,6 +30,10 @@ class UserError(Exception):
         return " ".join(f"{head}{stop}{tail}".split())
 
 
+class MissingError(UserError):
+    """What was asked for by name is not there."""
+
+
 class Interrupted(Exception):
     """A run stopped by a signal after its state was saved; carries the exit code."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from renma.core.errors import UserError
+from renma.core.errors import MissingError, UserError
 from renma.core.events import read_events
 from renma.core.place import is_there, near
 
@@ -41,10 +41,10 @@ def find_run(path: Path) -> Path:
         )
     settings = place / "run.toml"
     if settings.is_file():
-        raise UserError(
+        raise MissingError(
             "nothing was trained there yet", where=path, remedy=f"First: renma train {settings}"
         )
-    raise UserError("holds no run", where=path, remedy=_REMEDY)
+    raise MissingError("holds no run", where=path, remedy=_REMEDY)
 
 
 def is_about_runs(path: Path) -> bool:

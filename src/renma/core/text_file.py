@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from renma.core.errors import UserError
 
 JAPANESE = "cp932"
 """The Japanese Windows code page (Shift JIS)."""
+
+
+def read(path: Path, if_missing: str = "") -> str:
+    """Returns the text of a UTF-8 file, with or without byte order mark.
+
+    Args:
+        path: the file.
+        if_missing: what to do where there is none.
+
+    Raises:
+        UserError: it is missing, cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError("there is no such file", where=path, remedy=if_missing) from None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=path) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"is no UTF-8 text ({error.reason} at byte {error.start})",
+            where=path,
+            remedy="Save it as UTF-8.",
+        ) from None
 
 
 def decode(raw: bytes, where: object) -> tuple[str, str]:

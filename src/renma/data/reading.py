@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from os.path import splitext
 from pathlib import Path
 
 from renma.config.data import DataConfig, Subset
@@ -43,7 +44,9 @@ def listing(folder: Path) -> tuple[list[str], list[str]]:
 
 def picture_names(names: list[str]) -> list[str]:
     """Returns the names that end like pictures and are not hidden."""
-    return [n for n in names if Path(n).suffix.lower() in ENDINGS and not n.startswith(".")]
+    # Path would take four times as long, for thousands of names
+    endings = ((name, splitext(name)[1]) for name in names if name[0] != ".")  # noqa: PTH122
+    return [name for name, ending in endings if ending.lower() in ENDINGS]
 
 
 def read_items(subset: Subset, data: DataConfig, notes: Notes) -> list[Item]:

@@ -196,6 +196,8 @@ class _Past(Adapter):
             here = before.up.device
             factors = Factors(factors.up.to(here), factors.down.to(here))
             factors = low_rank.stack([before, factors])
+        if factors.rank > factors.side:  # more columns than the sum can have ranks
+            factors = low_rank.spectrum(factors).cut(factors.side)
         self.put(factors)
 
     def put(self, factors: Factors | None) -> None:

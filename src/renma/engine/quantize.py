@@ -56,8 +56,9 @@ class Codes:
     def restored(self, packed: Tensor, dtype: torch.dtype) -> Tensor:
         """Returns the weight that the codes ``packed`` stand for."""
         if self.storage == "fp8":
-            weight = packed.view(FLOAT8).to(dtype).mul_(self.state.to(dtype))
-            return weight.reshape(self.shape)
+            # in float32: a small row's scale has only few bits left in float16, or none
+            weight = packed.view(FLOAT8).float().mul_(self.state)
+            return weight.reshape(self.shape).to(dtype)
         from bitsandbytes import functional as bnb
 
         given: Any = packed
@@ -227,8 +228,10 @@ def quantize(root: nn.Module, storage: Storage) -> int:
     Returns:
         How many layers were replaced.
     """
-    found = [(path, m) for path, m in root.named_modules() if wanted(path, m, storage)]
-    for path, layer in found:
+    # names only: a list of layers would keep every one in memory until the last is replaced
+    found = [path for path, m in root.named_modules() if wanted(path, m, storage)]
+    for path in found:
         parent, _, name = path.rpartition(".")
-        setattr(root.get_submodule(parent), name, quantize_layer(layer, storage))
+        layer = quantize_layer(root.get_submodule(path), storage)
+        setattr(root.get_submodule(parent), name, layer)
     return len(found)

@@ -31,6 +31,9 @@ LOST = 0.2
 FELL = 0.25
 """Prompt following below the best checkpoint's from which the last is over-trained; more than
 :data:`LOST`, because the best is one picked among many."""
+RISEN = 0.1
+"""Share by which the loss on real pictures may lie above its least; more at the end is
+over-training: other pictures are forgotten, or the training shakes what it had learnt."""
 COPIES = 0.25
 """Share of pictures that are copies from which it is said."""
 FEW = 8
@@ -97,15 +100,25 @@ def _state(tried: Sequence[Judged], base: Scores, choice: Choice) -> State:
 
 
 def _over(tried: Sequence[Judged], base: Scores, choice: Choice) -> bool:
-    """Says whether the run went on for too long: the last is worse, or obeys prompts less."""
+    """Says whether the run went on for too long: the last is worse, obeys less, or errs more."""
     last, best = tried[-1].scores, tried[choice.best].scores
-    return _worse(choice) > 0 or _lost(last, base) > LOST or _lost(last, best) > FELL
+    lost = _lost(last, base) > LOST or _lost(last, best) > FELL
+    return _worse(choice) > 0 or lost or _risen(tried) > RISEN
 
 
 def _worse(choice: Choice) -> float:
     """Returns how much the last is worse than the best, 0 if that does not matter or is noise."""
     gap = choice.merits[choice.best] - choice.merits[-1]
     return gap if gap > MATTERS and gap > 2 * choice.errors[-1] else 0.0
+
+
+def _risen(tried: Sequence[Judged]) -> float:
+    """Returns the share by which the last loss lies above the least, 0 if within its error."""
+    known = [one.scores for one in tried if "loss" in one.scores.each]
+    if not known or known[-1] is not tried[-1].scores:
+        return 0.0
+    least = min(known, key=lambda scores: scores.values["loss"])
+    return _differs(known[-1], least, "loss") / max(least.values["loss"], 1e-12)
 
 
 def _lost(scores: Scores, before: Scores) -> float:
@@ -180,6 +193,8 @@ def _later(tried: Sequence[Judged], choice: Choice, base: Scores, state: State) 
     elif fell > FELL:
         points = f"{fell * 100:.0f} points"
         reasons.append(f"follows the prompt {points} less often than the best does")
+    if (risen := _risen(tried)) > RISEN:
+        reasons.append(f"has {percent(risen)} more loss on real pictures than the least had")
     about = "the only checkpoint" if len(tried) == 1 else last.checkpoint.label
     advice = (
         f"Use {best.checkpoint.path.name}; next time stop there."

@@ -3,7 +3,9 @@
 Moments of factors that are gone say nothing about the new ones. The authors reset nearly all of
 each moment, at random or the smallest, and leave the count of steps as it is (arXiv 2307.05695);
 with a second moment at 0 and no correction for a young average, Adam's first steps are then up to
-1 / sqrt(1 - beta2) = 32 times too long. So counts begin anew here, whatever is kept.
+1 / sqrt(1 - beta2) = 32 times too long. So counts begin anew here, and what is kept is made what it
+would be after a single step: as it was, it would pass for a thousand times that, and hold its
+parameters still for as long as the second moment remembers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ _TABLES = ("qmap1", "qmap2")
 """What 8-bit codes mean (bitsandbytes); no memory of any step."""
 _FIRST = ("exp_avg", "state1", "momentum_buffer")
 """Names of the first moment."""
+_SECOND = {"exp_avg_sq", "state2"}
+"""Names of the second one, which a young average is corrected for."""
 
 
 def restart(optimizer: Optimizer, fresh: dict[str, Any], keep: float | None) -> None:
@@ -37,9 +41,13 @@ def restart(optimizer: Optimizer, fresh: dict[str, Any], keep: float | None) -> 
     for group, before in zip(optimizer.param_groups, fresh["param_groups"], strict=True):
         for name in before.keys() - {"params", "lr"}:
             group[name] = before[name]
-    for state in optimizer.state.values():
-        _prune(state, keep)
-        _count_anew(state)
+        states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
+        for state in states:
+            _prune(state, keep)
+            _after_one(state, group.get("betas", ()))
+        # whoever counts in the group keeps averages that are corrected already
+        if any("step" not in state and _SECOND & state.keys() for state in states):
+            group["step"] = 1
 
 
 def _zeroed(state: dict[str, Any]) -> dict[str, Any]:
@@ -57,6 +65,25 @@ def _count_anew(state: dict[str, Any]) -> None:
         count.zero_()
     elif count is not None:
         state["step"] = 0
+
+
+@torch.no_grad()
+def _after_one(state: dict[str, Any], betas: tuple[float, ...]) -> None:
+    """Counts one step, and makes of averages over many what they would be after it alone."""
+    count = state.get("step")
+    if count is None or not _SECOND & state.keys():
+        _count_anew(state)
+        return
+    for name, beta in (
+        ("exp_avg", betas[0]), ("exp_avg_sq", betas[1]), ("state1", betas[0]), ("state2", betas[1]),
+    ):  # fmt: skip
+        if name in state:
+            value = state[name]
+            scale = state[name.replace("state", "absmax")] if value.dtype == torch.uint8 else value
+            rows = scale[0] if _stacked(state, name) else scale  # the slow one is never corrected
+            rows.mul_((1 - beta) / (1 - beta ** float(count)))
+    _count_anew(state)
+    state["step"] += 1
 
 
 @torch.no_grad()

@@ -19,14 +19,15 @@ def run(options: StudioOptions, report: Report) -> None:
     """Serves the studio until it is interrupted.
 
     Raises:
-        UserError: the port is taken, or the folder cannot be used.
+        UserError: the port is taken, the folder cannot be used, or another studio works there.
     """
     # only here: `renma --help` does without a web server
     from renma.studio.place import Place
-    from renma.studio.serve import listening, serve
+    from renma.studio.serve import listening, serve, sole
     from renma.studio.token import Token
 
     place = Place.made(options.folder or Path.cwd(), options.models)
+    lock = sole(place)
     socket = listening(options.port)
     port = socket.getsockname()[1]
     token = Token.of(place.own)
@@ -35,4 +36,5 @@ def run(options: StudioOptions, report: Report) -> None:
     report.line("Ctrl-C ends it; what is training goes on")
     if not options.no_browser:
         webbrowser.open(address)
-    serve(place, token, socket)
+    with lock:
+        serve(place, token, socket)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 import renma
-from renma.core.errors import UserError
+from renma.core.errors import MissingError, UserError
 from renma.studio import api, pages
 from renma.studio.guard import App, Guard
 from renma.studio.jobs.queue import Queue
@@ -58,12 +58,9 @@ def application(place: Place, token: Token) -> App:
 
 def _mistake(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
-    code = 403 if isinstance(error, OutsideError) else 404 if _missing(error) else 422
+    codes = {OutsideError: 403, MissingError: 404}
+    code = next((codes[kind] for kind in codes if isinstance(error, kind)), 422)
     return JSONResponse({"error": error.line()}, status_code=code)
-
-
-def _missing(error: UserError) -> bool:
-    return error.what.startswith(("there is no", "nothing was trained", "holds no"))
 
 
 def _unfit(_: Request, error: Exception) -> JSONResponse:

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from renma.config.sample import Sampler
-from renma.core.errors import UserError
+from renma.core.errors import MissingError, UserError
 from renma.drawing.prompt_loras import split
 from renma.judge.folder import RunRecord
 from renma.judge.grid import values
@@ -130,7 +130,7 @@ class Part(BaseModel):
             return self.prompt.strip()
         file = place.inside(self.lora)
         if file.suffix != ".safetensors" or not file.is_file():
-            raise UserError("there is no LoRA", where=self.lora[:200])
+            raise MissingError("there is no LoRA", where=self.lora[:200])
         return f"{self.prompt.strip()} <lora:{file}:{self.lora_weight:g}>".strip()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import types
 from collections.abc import Mapping
@@ -13,12 +12,10 @@ from pydantic.fields import FieldInfo
 
 from renma.config._task import Task
 from renma.config.tasks import TASKS
-from renma.core.errors import UserError, did_you_mean
-from renma.studio.place import OutsideError, Place
+from renma.core.errors import MissingError, did_you_mean
 
 NOT_HERE = ("demo", "studio")
 """Tasks that make no sense inside the studio."""
-_READ = {"models"}
 
 
 def tasks() -> list[Task]:
@@ -34,58 +31,8 @@ def options_of(name: str) -> Task:
     """
     known = {task.name: task for task in tasks()}
     if name not in known:
-        raise UserError(f"there is no task '{name[:40]}'", remedy=did_you_mean(name, known))
+        raise MissingError(f"there is no task '{name[:40]}'", remedy=did_you_mean(name, known))
     return known[name]
-
-
-def placed(task: Task, given: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """Returns the options with every path made whole and checked.
-
-    Args:
-        task: whose options they are.
-        given: by field or alias.
-        place: the workspace.
-
-    Raises:
-        OutsideError: a path leads out of the workspace.
-        UserError: an option that the task does not have.
-    """
-    fields = {field.alias or name: field for name, field in task.options.model_fields.items()}
-    for name in given:
-        if name not in fields:
-            raise UserError(
-                f"'{task.name}' has no option '{name[:40]}'", remedy=did_you_mean(name, fields)
-            )
-    for name, value in given.items():
-        if not is_place(fields[name]):
-            _need_inside(value)
-    return {
-        name: _placed(value, place) if is_place(fields[name]) else value
-        for name, value in given.items()
-    }
-
-
-def _need_inside(value: Any) -> None:
-    """Checks texts that may hold paths, such as ``checkpoint=FILE`` or ``<lora:FILE:1>``.
-
-    Those are seen from the workspace, where jobs work.
-
-    Raises:
-        OutsideError: a part of it leads out of the workspace.
-    """
-    if isinstance(value, list | tuple):
-        for each in value:
-            _need_inside(each)
-    elif isinstance(value, str):
-        for part in re.split(r"[=,:<>\s]", value):
-            if part.startswith(("/", "~/")) or ".." in part.split("/") or "\0" in part:
-                raise OutsideError("leads out of the workspace", where=repr(part[:80]))
-
-
-def _placed(value: Any, place: Place) -> Any:
-    if isinstance(value, list | tuple):
-        return [_placed(each, place) for each in value]
-    return str(place.inside(value)) if isinstance(value, str) and value != "mame" else value
 
 
 def is_place(field: FieldInfo) -> bool:

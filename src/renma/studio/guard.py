@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from renma.studio.token import COOKIE, Token
+from renma.studio.token import Token, cookie
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -75,7 +75,8 @@ class Guard:
         if not self._token.fits(given):
             return None
         answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", max_age=30 * 86400)
+        name, kept = cookie(headers["host"]), self._token.session
+        answer.set_cookie(name, kept, httponly=True, samesite="strict", max_age=30 * 86400)
         return answer
 
     def _refusal(self, scope: Message, headers: dict[str, str]) -> Response | None:
@@ -90,7 +91,7 @@ class Guard:
             return _no(403, "another web site may not call the studio")
         if scope["path"] in _OPEN or scope["path"].startswith("/static/"):
             return None
-        if not (self._token.fits(_cookie(headers)) or self._token.fits(_bearer(headers))):
+        if not (self._token.is_session(_cookie(headers)) or self._token.fits(_bearer(headers))):
             return _no(401, "the token is missing: open the address that `renma studio` printed")
         if scope["method"] in _READING:
             return None
@@ -123,7 +124,7 @@ def _local(host: str) -> bool:
 
 def _cookie(headers: dict[str, str]) -> str | None:
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        found = SimpleCookie(headers.get("cookie", "")).get(cookie(headers.get("host", "")))
     except CookieError:
         return None
     return found.value if found else None

@@ -22,6 +22,9 @@ PAGES = {
     "run": "run",
     "queue": "queue",
     "compare": "compare",
+    "files": "files",
+    "methods": "methods",
+    "report": "report",
     "tools": "tools",
 }
 """Page by its address; each is a template and a module of the same name."""

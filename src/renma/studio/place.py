@@ -88,6 +88,17 @@ class Place:
             raise OutsideError("belongs to the studio itself", where=_shown(given))
         return path
 
+    def own_files(self, folder: Path, names: Iterable[str]) -> Path:
+        """Returns a folder that was asked for, after a look at files in it that will be read.
+
+        Raises:
+            OutsideError: one is a link that leads out of the workspace.
+        """
+        for name in names:
+            if (path := folder / name).exists():
+                self.inside(self.shown(path))
+        return folder
+
     def shown(self, path: Path) -> str:
         """Returns a path as the web sees it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import uvicorn
+from filelock import FileLock, Timeout
 
 from renma.core.errors import UserError
 from renma.studio.app import application
@@ -34,6 +35,24 @@ def listening(port: int) -> socket.socket:
             remedy="Another studio may run there; --port 0 takes a free one.",
         ) from None
     return made
+
+
+def sole(place: Place) -> FileLock:
+    """Returns the workspace's lock, taken: one studio begins its jobs and numbers its runs.
+
+    Raises:
+        UserError: another studio works there.
+    """
+    lock = FileLock(place.own / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            "another studio works in this folder",
+            where=place.root,
+            remedy="Open the address that it printed, or stop it first.",
+        ) from None
+    return lock
 
 
 def serve(place: Place, token: Token, listener: socket.socket) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from renma.config import Run, validate
 from renma.config.data import DataConfig
+from renma.core import text_file
 from renma.core.errors import UserError
 from renma.data import folder as folders
 from renma.studio.place import Place
-from renma.studio.settings_file import as_toml, parsed
+from renma.studio.settings_file import as_toml, parsed, plain
 from renma.studio.settings_paths import each_path, to_web
 
 _TAGS = {"adapter": "algo", "optimizer": "name", "schedule": "name"}
@@ -44,12 +44,13 @@ def cloned(run: Path, place: Place) -> str:
     """
     project, asked = project_of(run, place), asked_file(run)
     if asked.is_file():
-        document = parsed(asked.read_text(encoding="utf-8-sig"))
+        place.own_files(asked.parent, (asked.name,))
+        document = parsed(text_file.read(asked))
         inner = asked.parent.relative_to(project).as_posix()
         each_path(document, lambda _, text: _from_project(text, inner))
         to_web(document, project, place)
         return document.as_string()
-    raw = tomllib.loads((run / "run.toml").read_text(encoding="utf-8-sig"))
+    raw = plain(parsed(text_file.read(run / "run.toml")))
     each_path(raw, lambda _, text: os.path.normpath(run / text))
     values = changed_only(validate(Run, raw, "run.toml"), project)
     to_web(values, project, place)

@@ -81,9 +81,11 @@ def _tables(name: str, model: type[BaseModel], listed: bool = False) -> Iterator
 def _option(table: str, key: str, field: FieldInfo) -> dict[str, Any]:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kind, choices = _kind(field.annotation)
+    is_place = (table.rpartition(".")[2], key) in PLACES
     row: dict[str, Any] = {
         "key": key,
-        "kind": "place" if (table.rpartition(".")[2], key) in PLACES else kind,
+        # a list of paths is written line by line
+        "kind": "place" if is_place and kind != "lines" else kind,
         "choices": choices,
         "many": kind in ("lines", "value"),
         "default": None if field.is_required() else _plain(_default(field)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageOps
 
@@ -13,6 +15,15 @@ from renma.core.store import digest, write_bytes
 _MOST_PIXELS = 100_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """Others are read by programs outside, such as EPS by Ghostscript, whatever a file is called."""
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+_AT_ONCE = threading.Semaphore(2)
+"""A picture of 100 megapixels takes some hundred MiB while it is shrunk."""
 _PAPER = (238, 238, 238)
 
 
@@ -32,23 +43,34 @@ def thumbnail(path: Path, side: int, folder: Path) -> bytes:
     kept = folder / key[:2] / f"{key}.webp"
     if kept.exists():
         return kept.read_bytes()
-    data = _made(path, side)
+    with _AT_ONCE:
+        data = shrunk(path, side, path.name)
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(kept, data)
     return data
 
 
-def _made(path: Path, side: int) -> bytes:
+def shrunk(source: Path | BinaryIO, side: int, name: str) -> bytes:
+    """Returns a picture as WebP, no side of it longer than ``side`` pixels.
+
+    Args:
+        source: the picture.
+        side: in pixels.
+        name: what it is called in messages.
+
+    Raises:
+        UserError: it is no picture, or too large to open.
+    """
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        with Image.open(source, formats=_FORMATS) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
-                raise UserError("is too large to be shown", where=path.name)
+                raise UserError("is too large to be shown", where=name)
             picture.draft("RGB", (side, side))
             small = ImageOps.exif_transpose(picture)
             small.thumbnail((side, side), reducing_gap=2.0)
             small = small.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"is no picture that can be shown ({error})", where=path.name) from None
+    except _UNREADABLE as error:
+        raise UserError(f"is no picture that can be shown ({error})", where=name) from None
     ground = Image.new("RGBA", small.size, _PAPER)
     ground.alpha_composite(small)
     buffer = io.BytesIO()

@@ -9,25 +9,19 @@ from pathlib import Path
 
 from renma.config import Run
 from renma.config.erase import ErasePrompt
-from renma.config.optimizer_rules import problems
 from renma.config.prompts import PromptList
 from renma.core.counted import counted
 from renma.data import folder as folders
 from renma.data.order import Batch, Order, Showing
-from renma.data.summary import Coverage
 from renma.formats.model_facts import ModelFacts
-from renma.train import machine, rate_chart, rules, start_plan
-from renma.train.cache_plan import Cached
-from renma.train.caption_plan import Captions
-from renma.train.footing import footing
+from renma.train import rules
 from renma.train.judge_plan import Judgings
-from renma.train.picture_plan import Seen
-from renma.train.plan import FIXED_SECONDS, Made, Plan, Prepared, words
+from renma.train.picture_plan import Bucket, Seen
+from renma.train.plan import Made, Plan, Prepared
 from renma.train.rules import captions, pictures, sizes, stop
 from renma.train.rules import words as word_rules
-from renma.train.rules._base import Facts, Finding, Rule, find
-from renma.train.speed import speed
-from renma.train.trained import batches_per_step, trained_layers
+from renma.train.rules._base import Facts, Finding, Rule
+from renma.train.trained import batches_per_step
 
 _ABOUT_PICTURES = frozenset(
     rule.id for room in (pictures, sizes, captions, word_rules, stop) for rule in room.RULES
@@ -50,6 +44,11 @@ class Endless(Order):
     def __init__(self, batches: Sequence[Batch], seed: int) -> None:
         super().__init__((), seed)
         self._batches = tuple(batches)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Returns how many batches :meth:`epoch` has."""
+        return len(self._batches)
 
     def locate(self, number: int) -> tuple[int, int]:
         """Returns the first epoch, always."""
@@ -78,20 +77,8 @@ def prepare(run: Run, base: Path, model: ModelFacts, prompts: PromptList) -> Pre
     """
     order = Endless([_batch(one, run, model) for one in run.erase.prompts], run.train.seed)
     scan = folders.Scan((), (), ())
-    slots = tuple(model.slots())
-    chosen = trained_layers(run, run.adapter, slots, base)
-    start_plan.check(run, base, slots)
-    made = _Erasing(run, base, scan, order, model, chosen, footing(run, model, order, slots))
-    factors = {rate for _, _, rate in chosen}
-    problems(run, made.parts, made.steps, factors, cpu=machine.on_processor(run)).refuse()
-    known = Facts(
-        run, base, scan, order, model, chosen, made.parts, made.steps, Seen(0, 0, 0, 0),
-        prompts.prompts,
-        replace(made.saves, previews=len(prompts.prompts) * len(run.sample.weights)),
-        made.tokens, made.gpu, Judgings(),
-    )  # fmt: skip
-    plan = made.plan(known, prompts.notes, find(FITTING, known))
-    return Prepared(plan, scan, order, {}, made.flops, made.footing, model)
+    made = _Erasing.of(run, base, scan, order, model)
+    return made.prepared(prompts, FITTING, {})
 
 
 def _batch(concept: ErasePrompt, run: Run, model: ModelFacts) -> Batch:
@@ -128,45 +115,34 @@ class _Erasing(Made):
             total += (way + learnt) * self.forward_flops(pixels * shrunk)
         return total / len(every) * batches_per_step(self.run)
 
+    @cached_property
+    def seen(self) -> Seen:
+        """How often pictures are shown: there are none."""
+        return Seen(0, 0, 0, 0)
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The sizes of the pictures: there are none."""
+        return ()
+
+    @cached_property
+    def caching_mib(self) -> float:
+        """What encoding pictures needs: nothing."""
+        return 0.0
+
+    @property
+    def judgings(self) -> Judgings:
+        """Judgings while training, which a rule refuses."""
+        return Judgings()
+
+    def method(self, known: Facts) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Returns the concepts and the way to their pictures."""
+        return rows(self.run, self.model)
+
     def plan(self, known: Facts, told: Sequence[str], found: Sequence[Finding]) -> Plan:
-        run, counts = self.run, [len(batch.showings) for batch in self.order.epoch(0)]
-        rate, measured = speed(run.train.precision)
-        rates = {part: run.optimizer.rate(part) for part in self.parts}
-        memory = {**vars(self.memory), "caching_latents": 0.0}
-        batches = self.steps * batches_per_step(run)
-        return Plan(
-            preset=run.preset,
-            model=words(self.model, run),
-            pictures=0,
-            reg_pictures=0,
-            held_out=0,
-            showings_per_epoch=0,
-            batches_per_epoch=batches,
-            batches_per_step=batches_per_step(run),
-            steps=self.steps,
-            epochs=1.0,
-            samples=round(batches * sum(counts) / len(counts)),
-            seen=known.seen,
-            regularisation=Coverage(0, 0, 0, 0),
-            buckets={},
-            bucket_rows=(),
-            captions=Captions(0, 0, 0, 0, known.tokens.room, 0, None, ""),
-            cached=Cached(0, 0, 0),
-            parameters=self.size[0],
-            rates=rates,
-            rate_chart=tuple(rate_chart.lines(run, self.steps, list(rates.items()))),
-            file_bytes=self.size[1],
-            saves=known.saves,
-            judgings=known.judgings,
-            memory_mib=round(self.memory.total),
-            memory={name: round(mib, 1) for name, mib in memory.items()},
-            seconds=round(FIXED_SECONDS + self.steps * self.flops / rate),
-            seconds_known=measured,
-            warnings=(*told, *(f.line() for f in found if f.level == "warning")),
-            notes=tuple(f.line() for f in found if f.level == "note"),
-            findings=tuple(found),
-            method=tuple(rows(run, self.model)),
-        )
+        """Returns the plan; all of it is one epoch."""
+        plan = super().plan(known, told, found)
+        return replace(plan, showings_per_epoch=0, batches_per_epoch=self.batches, epochs=1.0)
 
 
 def rows(run: Run, model: ModelFacts) -> list[tuple[str, str]]:

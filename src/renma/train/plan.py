@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from renma.config import Run, costs
 from renma.config import estimate as arithmetic
 from renma.config.data import Dataset
 from renma.config.layer_table import Choice
 from renma.config.optimizer_rules import problems
+from renma.config.prompts import PromptList
 from renma.config.prompts import read as read_prompts
 from renma.core.errors import UserError
 from renma.data import folder as folders
@@ -27,7 +28,7 @@ from renma.train.footing import footing
 from renma.train.judge_plan import Judgings, judgings
 from renma.train.picture_plan import Bucket, Seen, buckets, seen
 from renma.train.procedures import copier_stage
-from renma.train.rules._base import Facts, Finding, find
+from renma.train.rules._base import Facts, Finding, Rule, find
 from renma.train.save_plan import Saves, saves
 from renma.train.speed import remember_speed, speed
 from renma.train.trained import batches_per_step, total_steps, trained_layers, trained_parts
@@ -157,21 +158,8 @@ def prepare(run: Run, base: Path) -> Prepared:
     scan = folders.scan(datasets, run.data)
     order = Order(scan.sets, run.train.seed)
     summary = summarise(scan, order)
-    slots = tuple(model.slots())
-    chosen = trained_layers(run, run.adapter, slots, base)
-    start_plan.check(run, base, slots)
-    made = Made(run, base, scan, order, model, chosen, footing(run, model, order, slots))
-    factors = {rate for _, _, rate in chosen}
-    problems(run, made.parts, made.steps, factors, cpu=machine.on_processor(run)).refuse()
-    known = Facts(
-        run, base, scan, order, model, chosen, made.parts, made.steps, made.seen, prompts.prompts,
-        replace(made.saves, previews=len(prompts.prompts) * len(run.sample.weights)),
-        made.tokens, made.gpu, made.judgings(scan),
-    )  # fmt: skip
-    found = find(rules.ALL, known)
-    told = (*prompts.notes, *scan.warnings, *summary.get("warnings", ()))
-    plan = made.plan(known, told, found)
-    return Prepared(plan, scan, order, summary, made.flops, made.footing, model)
+    made = Made.of(run, base, scan, order, model)
+    return made.prepared(prompts, rules.ALL, summary)
 
 
 def _check_sizes(dataset: Dataset) -> None:
@@ -201,8 +189,7 @@ class Made:
     Args:
         run: the run.
         base: folder that relative paths start from.
-        scan: its pictures.
-        order: its batches.
+        scan, order: its pictures and batches.
         model: the base model.
         chosen: the layers that are trained.
         footing: what memory depends on.
@@ -215,6 +202,45 @@ class Made:
     model: ModelFacts
     chosen: Sequence[Choice]
     footing: costs.Footing
+
+    @classmethod
+    def of(cls, run: Run, base: Path, scan: folders.Scan, order: Order, model: ModelFacts) -> Self:
+        """Returns the arithmetic of a run; arguments as of the class.
+
+        Raises:
+            UserError: a file to begin from does not fit, or the optimizer cannot do it.
+        """
+        slots = tuple(model.slots())
+        chosen = trained_layers(run, run.adapter, slots, base)
+        start_plan.check(run, base, slots)
+        made = cls(run, base, scan, order, model, chosen, footing(run, model, order, slots))
+        factors = {rate for _, _, rate in chosen}
+        problems(run, made.parts, made.steps, factors, cpu=machine.on_processor(run)).refuse()
+        return made
+
+    def prepared(
+        self, prompts: PromptList, looked_at: Iterable[Rule], summary: dict[str, Any]
+    ) -> Prepared:
+        """Returns the plan with what it was made from.
+
+        Args:
+            prompts: of the previews.
+            looked_at: the rules that apply.
+            summary: of the pictures.
+
+        Raises:
+            UserError: a rule finds an error.
+        """
+        run, drawn = self.run, prompts.prompts
+        known = Facts(
+            run, self.base, self.scan, self.order, self.model, self.chosen, self.parts, self.steps,
+            self.seen, drawn, replace(self.saves, previews=len(drawn) * len(run.sample.weights)),
+            self.tokens, self.gpu, self.judgings,
+        )  # fmt: skip
+        found = find(looked_at, known)
+        told = (*prompts.notes, *self.scan.warnings, *summary.get("warnings", ()))
+        plan, given = self.plan(known, told, found), (self.flops, self.footing, self.model)
+        return Prepared(plan, self.scan, self.order, summary, *given)
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -269,6 +295,11 @@ class Made:
         state += relora_plan.past_bytes(self.chosen, self.run, self.steps)
         return saves(self.run, self.order, self.steps, self.base, (self.size[1], state))
 
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The sizes of the pictures."""
+        return buckets(self.order)
+
     @cached_property
     def caching_mib(self) -> float:
         """What encoding the largest pictures ahead needs."""
@@ -290,12 +321,13 @@ class Made:
         once = costs.forward_flops(self.model.shapes["unet"], 1000) / 1000
         return once * pixels / self.model.latent_factor**2
 
-    def judgings(self, scan: folders.Scan) -> Judgings:
-        """Returns the judgings; the pictures are of the model's own size, with guidance."""
+    @property
+    def judgings(self) -> Judgings:
+        """Judgings while training; the pictures are of the model's own size, with guidance."""
         flops = self.forward_flops(self.model.native_size**2) * 2 * self.run.sample.steps
         rate, _ = speed(self.run.train.precision)
         training = self.steps * self.flops / rate
-        return judgings(self.run, self.saves, scan, flops / rate, training)
+        return judgings(self.run, self.saves, self.scan, flops / rate, training)
 
     def plan(self, known: Facts, told: Sequence[str], found: Sequence[Finding]) -> Plan:
         """Returns the plan.
@@ -307,7 +339,7 @@ class Made:
         """
         run, order, batches = self.run, self.order, self.order.epoch(0)
         rate, measured = speed(run.train.precision)
-        rows = buckets(order)
+        rows = self.buckets
         rates = {part: run.optimizer.rate(part) for part in self.parts}
         memory = {**vars(self.memory), "caching_latents": self.caching_mib}
         cycles = relora_plan.memory_bytes(self.chosen, run, self.steps, gpu=self.gpu) / 2**20
@@ -345,11 +377,16 @@ class Made:
             warnings=(*told, *lines["warning"]),
             notes=lines["note"],
             findings=tuple(found),
-            method=(
-                *relora_plan.method_rows(run, self.steps),
-                *copier_stage.method_rows(run, len(known.trained), self.flops / rate),
-            ),
+            method=tuple(self.method(known)),
         )
+
+    def method(self, known: Facts) -> list[tuple[str, str]]:
+        """Returns what is said about the method, for people."""
+        seconds = self.flops / speed(self.run.train.precision)[0]
+        return [
+            *relora_plan.method_rows(self.run, self.steps),
+            *copier_stage.method_rows(self.run, len(known.trained), seconds),
+        ]
 
 
 _LEVELS = ("warning", "note")

@@ -51,10 +51,11 @@ def past_bytes(chosen: Iterable[Choice], run: Run, steps: int) -> int:
         steps: its optimizer steps.
     """
     before = cycles(run, steps) - 1
-    if not before:
-        return 0
-    numbers = sum((s.outputs + s.columns) * getattr(own, "rank", 0) for s, own, _ in chosen)
-    return 4 * numbers * before
+    numbers = 0
+    for slot, own, _ in chosen:  # no sum has more ranks than its layer has rows or columns
+        rank = min(before * getattr(own, "rank", 0), slot.outputs, slot.columns)
+        numbers += (slot.outputs + slot.columns) * rank
+    return 4 * numbers
 
 
 def memory_bytes(chosen: Sequence[Choice], run: Run, steps: int, *, gpu: bool) -> int:
@@ -107,5 +108,5 @@ def method_rows(run: Run, steps: int) -> tuple[tuple[str, str], ...]:
             text = f"rank {config.file_rank}, the best approximation of all cycles' {most}"
         rows.append(("their sum", text))
     if config.merged:
-        rows.append(("merged", f"the base model with all of it, as merged/{run.output.name}"))
+        rows.append(("merged", f"the base model with that file in it, as merged/{run.output.name}"))
     return tuple(rows)

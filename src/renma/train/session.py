@@ -9,6 +9,7 @@ import torch
 
 from renma.core.errors import INTERRUPTED, TERMINATED, Interrupted, UserError
 from renma.core.events import Report
+from renma.engine.memory import peak_mib
 from renma.engine.offload import out_of_memory, reason
 from renma.formats import state as states
 from renma.train import requests
@@ -139,6 +140,7 @@ class Session:
             lr=trainer.rates(),
             grad_norm=result.grad_norm if result.finite else None,
             seconds=round(seconds, 4),
+            memory_mib=peak_mib(),
             **({"max_norm": vars(trainer.norms)} if trainer.norms else {}),
             **({"loss_scale": result.loss_scale} if result.loss_scale != 1 else {}),
         )

@@ -48,7 +48,7 @@ def rewrite(
         UserError: the disk is full or the folder cannot be written.
     """
     rows = {"__metadata__": dict(sorted(metadata.items())), **header} if metadata else header
-    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+    text = _as_json(rows)
     text += b" " * (-len(text) % 8)
 
     def write(temporary: Path) -> None:
@@ -58,6 +58,14 @@ def rewrite(
             shutil.copyfileobj(old, new, 1 << 20)
 
     write_atomic(out, write)
+
+
+def _as_json(rows: Mapping[str, object]) -> bytes:
+    """Returns JSON; half a character, which a file's escapes can tell, stays an escape."""
+    try:
+        return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(rows, separators=(",", ":")).encode()
 
 
 def _edited(metadata: Mapping[str, str], options: EditOptions) -> dict[str, str]:

@@ -14,12 +14,19 @@ from renma.config.run_tasks import InitOptions
 from renma.core.errors import UserError
 from renma.core.events import Report
 from renma.core.store import write_text
+from renma.use import recipe_folder
 
 _HEADER = """\
 # One training run. Check it:   renma check run.toml
 # Train it:                     renma train run.toml
 # Paths are seen from the folder of this file. What is not written here has a default:
 # `renma options` explains every key, `renma options SECTION` the rarer ones too.
+"""
+
+_RECIPE_HEADER = """\
+# From the recipe {name}. Paths are seen from the folder of this file; what is not written here has
+# a default: `renma options` explains every key, `renma options SECTION` the rarer ones too.
+#
 """
 
 _OWN_PICTURES = """\
@@ -60,16 +67,36 @@ def run(options: InitOptions, report: Report) -> None:
     _need_empty(folder)
     sample = assets.SAMPLES / options.sample if options.sample else None
     try:
-        text = _from_sample(sample, folder) if sample else _for_own_pictures(folder)
+        if options.recipe:
+            text = from_recipe(options.recipe, folder)
+        else:
+            text = _HEADER + (_from_sample(sample, folder) if sample else _for_own(folder))
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=folder) from error
     toml = folder / "run.toml"
-    write_text(toml, _HEADER + text)
+    write_text(toml, text)
     report.line(f"made {folder}")
-    if not sample:
+    if not sample and not options.recipe:
         report.line(f"Put your pictures and captions into {folder / 'train' / '1_yourname'}, then:")
     report.line(f"  renma check {toml}")
     report.line(f"  renma train {toml}")
+
+
+def from_recipe(name: str, folder: Path) -> str:
+    """Copies the files of a recipe into a folder, and returns its run.toml.
+
+    Raises:
+        UserError: there is none of that name, or it is damaged.
+    """
+    recipe = recipe_folder.read(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe_folder.copy(recipe.files, folder)
+    return headed(name, recipe.text)
+
+
+def headed(name: str, text: str) -> str:
+    """Returns the text of a recipe with a head that says where it is from."""
+    return _RECIPE_HEADER.format(name=name) + text
 
 
 def _from_sample(sample: Path, folder: Path) -> str:
@@ -90,7 +117,7 @@ def _from_sample(sample: Path, folder: Path) -> str:
     return views.taught(values)
 
 
-def _for_own_pictures(folder: Path) -> str:
+def _for_own(folder: Path) -> str:
     (folder / "train" / "1_yourname").mkdir(parents=True)
     (folder / "reg").mkdir()
     values = _for_mame(reg=False)

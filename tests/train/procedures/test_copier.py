@@ -19,7 +19,7 @@ from renma.core.errors import Interrupted, UserError
 from renma.core.events import Silent
 from renma.data import folder as folders
 from renma.train import task
-from renma.train.folder import begun
+from renma.train.folder import begun, with_places
 from renma.train.loop import Trainer
 from renma.train.places import without_places
 from renma.train.plan import prepare
@@ -262,6 +262,44 @@ def test_the_first_run_has_the_seconds_options_but_its_own_ends(pairs: Path):
     assert (first.output.name, first.output.precision) == ("copier", "fp32")
     assert first.train.seed == run.train.seed
     assert first.objective == run.objective
+
+
+def test_the_first_run_is_wider_block_by_block_and_sees_the_same_masks(pairs: Path):
+    values = [
+        "copier={train_folder='before', rank=8}",
+        "adapter={rank=4, alpha=2, blocks={ranks=[0, 4, 1, " + "4, " * 22 + "], alphas=[1"
+        + ", 2" * 24 + "]}}",
+    ]  # fmt: skip
+    run = load_run(pairs / "run.toml", values)
+    masked = [
+        dataset.model_copy(
+            update={
+                "subsets": tuple(s.model_copy(update={"mask_dir": "m"}) for s in dataset.subsets)
+            }
+        )
+        for dataset in folders.expand(run.data, pairs)
+    ]
+    first = first_run(run, pairs, masked)
+    assert isinstance(first.adapter, Lora)
+    assert first.adapter.blocks.ranks == (0, 8, 2, *[8] * 22)
+    assert first.adapter.blocks.alphas == (2, *[4] * 24)
+    assert (
+        {s.mask_dir for d in first.data.datasets for s in d.subsets}
+        == {
+            s.mask_dir
+            for d in with_places(run, pairs, tuple(masked)).data.datasets
+            for s in d.subsets
+        }
+        != {""}
+    )
+
+
+def test_captions_of_one_side_only_are_refused(pairs: Path):
+    run = load_run(pairs / "run.toml")
+    (dataset,) = folders.expand(run.data, pairs)
+    subsets = tuple(s.model_copy(update={"metadata_file": "m.json"}) for s in dataset.subsets)
+    with pytest.raises(UserError, match="captions before it"):
+        first_run(run, pairs, [dataset.model_copy(update={"subsets": subsets})])
 
 
 def test_a_file_tells_no_folders(pairs: Path):

@@ -24,7 +24,7 @@ from renma.studio.jobs.queue import Queue
 from renma.studio.place import OutsideError, Place
 
 ROUTER = APIRouter(prefix="/compare", tags=["compare"])
-_TASKS = ("grid", "judge", "blocks", "sample")
+_TASKS = ("grid", "judge", "blocks", "sample", "report")
 
 
 class BlocksWish(BaseModel):
@@ -57,7 +57,7 @@ def facts(path: str, place: ThePlace) -> dict[str, Any]:
 @ROUTER.get("/jobs")
 def jobs(path: str, place: ThePlace, queue: TheQueue) -> list[dict[str, Any]]:
     """Returns what was asked for about a run, newest first, with its last lines."""
-    run_folder(path, place)
+    place.inside(path)  # the run itself may still wait in the queue
     ours = [job for job in queue.all() if job.about == path and job.task in _TASKS]
     return [{**brief(job), "lines": _lines(job, place)} for job in reversed(ours[-20:])]
 

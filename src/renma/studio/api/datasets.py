@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from renma.core.expression import EndlessError
 from renma.studio.api._given import ThePlace
 from renma.studio.pictures import edits, folder
 
@@ -17,7 +18,8 @@ Word = Annotated[str, Field(max_length=1000)]
 Words = Annotated[list[Word], Field(max_length=200)]
 Path = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
-Ending = Annotated[str, Field(pattern=r"^\.?[A-Za-z0-9_-]{1,16}$")]
+# only what captions are called: with any other, what is written could be a program or a picture
+Ending = Annotated[str, Field(pattern=r"^\.?(txt|text|captions?|cap|tags?|prompt)$")]
 Separator = Annotated[str, Field(min_length=1, max_length=8)]
 
 
@@ -108,7 +110,11 @@ def fitting(asked: Condition, place: ThePlace) -> dict[str, Any]:
     wrong = edits.mistake_in(asked.where)
     if wrong:
         return {"names": [], "warnings": [], "wrong": wrong}
-    return {**edits.fitting(where, asked.where, asked.extension, asked.separator), "wrong": ""}
+    try:
+        found = edits.fitting(where, asked.where, asked.extension, asked.separator)
+    except EndlessError as error:
+        return {"names": [], "warnings": [], "wrong": error.line()}
+    return {**found, "wrong": ""}
 
 
 @ROUTER.post("/edit")

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from renma.config import validate
 from renma.studio.api._given import ThePlace, TheQueue
-from renma.studio.forms import command_line, options_of, placed
+from renma.studio.forms import command_line, options_of
 from renma.studio.jobs.job import Job
+from renma.studio.placed import placed
 from renma.studio.runs import Tail
 
 ROUTER = APIRouter(prefix="/jobs", tags=["jobs"])

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from renma import assets
 from renma.config import presets
-from renma.core.errors import UserError
+from renma.core import text_file
+from renma.core.errors import MissingError, UserError
 from renma.core.store import write_text
 from renma.studio import settings_import, settings_schema
 from renma.studio.api._given import ThePlace, TheQueue
@@ -103,15 +104,16 @@ def train(given: Settings, place: ThePlace, queue: TheQueue) -> dict[str, Any]:
     document = parsed(told["text"])
     to_disk(document, place)
     _keep(folder / "run.toml", document.as_string())
-    out = _next_run(folder, queue)
     moved_to(document, "runs")
-    out.parent.mkdir(exist_ok=True)
-    write_text(asked_file(out), document.as_string())
-    path = place.shown(out)
     erase = told["values"].get("erase", {})
     task = "erase" if erase.get("prompts") or erase.get("prompts_file") else "train"
-    job = {"run": str(asked_file(out)), "out": str(out)}
-    return brief(queue.add(task, job, f"{task} {path}", path, {"run": path}))
+    with queue.turn:  # two clicks at once are two runs
+        out = _next_run(folder, queue)
+        out.parent.mkdir(exist_ok=True)
+        write_text(asked_file(out), document.as_string())
+        path = place.shown(out)
+        job = {"run": str(asked_file(out)), "out": str(out)}
+        return brief(queue.add(task, job, f"{task} {path}", path, {"run": path}))
 
 
 def _presets() -> list[dict[str, Any]]:
@@ -128,8 +130,8 @@ def _presets() -> list[dict[str, Any]]:
 def _project(path: str, place: Place) -> Path:
     folder = place.inside(path)
     if not folder.is_dir():
-        raise UserError("there is no such project", where=path[:200])
-    return folder
+        raise MissingError("there is no such project", where=path[:200])
+    return place.own_files(folder, ("run.toml",))
 
 
 def _text_of(project: str, place: Place) -> str:
@@ -137,7 +139,7 @@ def _text_of(project: str, place: Place) -> str:
     folder = _project(project, place)
     if not (folder / "run.toml").is_file():
         return ""
-    document = parsed((folder / "run.toml").read_text(encoding="utf-8-sig"))
+    document = parsed(text_file.read(folder / "run.toml"))
     to_web(document, folder, place)
     return document.as_string()
 
@@ -164,7 +166,7 @@ def _command(project: str) -> str:
 
 def _keep(toml: Path, text: str) -> None:
     """Writes run.toml; what it said before lies beside it."""
-    if toml.exists() and (before := toml.read_text(encoding="utf-8-sig")) != text:
+    if toml.exists() and (before := text_file.read(toml)) != text:
         write_text(toml.with_name("run.before.toml"), before)
     write_text(toml, text)
 

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from renma.core.errors import DONE, INTERRUPTED, TERMINATED, USER_MISTAKE
 from renma.core.store import write_text
+from renma.studio.held import held
 
 State = Literal["queued", "running", "done", "stopped", "failed", "died", "cancelled"]
 
@@ -75,13 +74,7 @@ class Job:
 
     def alive(self) -> bool:
         """Says whether its process lives."""
-        lock = FileLock(self.folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        return held(self.folder / "lock")
 
     def started(self) -> dict[str, Any] | None:
         """Returns the process and when it began, if it did."""

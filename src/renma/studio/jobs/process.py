@@ -37,6 +37,8 @@ def main(folder: Path) -> int:
     except Timeout:
         return DEFECT  # somebody does it already
     with lock:
+        if any((folder / name).exists() for name in ("ended.json", "cancelled")):
+            return DEFECT  # it is over, or was taken back meanwhile
         _tell(folder / "started.json", {"pid": os.getpid(), "time": time.time()})
         code = guarded(lambda: _work(folder))
         sys.stdout.flush()

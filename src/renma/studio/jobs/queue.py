@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from renma.core.errors import UserError
+from renma.core.errors import MissingError, UserError
+from renma.core.store import write_text
 from renma.studio.jobs.job import Job
 
 _PAUSE = 0.5
@@ -35,6 +37,8 @@ class Queue:
         self.folder, self.work = folder, work
         self._children: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
+        self.turn = threading.RLock()
+        """Held while somebody chooses a folder and asks for a job in it."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="queue", daemon=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +70,7 @@ class Queue:
         known = name.isascii() and name.isdigit()
         job = Job.read(self.folder / name) if known else None
         if job is None:
-            raise UserError(f"there is no job '{name[:20]}'")
+            raise MissingError(f"there is no job '{name[:20]}'")
         return job
 
     def add(
@@ -93,8 +97,7 @@ class Queue:
             jobs = self.all()
             if sum(job.state() == "queued" for job in jobs) >= MOST:
                 raise UserError(f"{MOST} jobs are waiting already")
-            numbers = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
-            folder = self.folder / f"{max(numbers, default=0) + 1:05d}"
+            folder = self.folder / f"{self._last() + 1:05d}"
             order = max((job.order for job in jobs), default=0.0) + 1
             job = Job(folder, task, dict(options), title, order, about, dict(links or {}))
             job.write()
@@ -142,8 +145,9 @@ class Queue:
         if (state := job.state()) not in _OVER:
             raise UserError(f"the job is not over: {state}", where=job.title)
         options = job.options
-        if job.task in ("train", "erase") and any(Path(options["out"], "state").glob("step-*")):
-            options = {"out": options["out"], "resume": True}
+        out = options.get("out")
+        if job.task in ("train", "erase") and out and _has_state(Path(out)):
+            options = {"out": out, "resume": True}
         return self.add(job.task, options, job.title, job.about, job.links)
 
     def remove(self, name: str) -> None:
@@ -155,7 +159,17 @@ class Queue:
         job = self.get(name)
         if (state := job.state()) not in _OVER:
             raise UserError(f"the job is not over: {state}", where=job.title)
-        shutil.rmtree(job.folder)
+        with self._lock:
+            # a page that still shows it must not mean the next one by its number
+            write_text(self.folder / "last", str(self._last()))
+            shutil.rmtree(job.folder)
+
+    def _last(self) -> int:
+        """Returns the highest number that a job ever had."""
+        numbers = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit()]
+        with suppress(OSError, ValueError):
+            numbers.append(int((self.folder / "last").read_text()))
+        return max(numbers, default=0)
 
     def _waiting(self, name: str) -> Job:
         job = self.get(name)
@@ -181,7 +195,8 @@ class Queue:
             self._begin(waiting)
 
     def _begin(self, job: Job) -> None:
-        command = [sys.executable, "-m", "renma.studio.jobs.process", str(job.folder)]
+        # -P: what lies in the workspace is never imported, whatever its name is
+        command = [sys.executable, "-P", "-m", "renma.studio.jobs.process", str(job.folder)]
         with job.log.open("ab") as log:
             child = subprocess.Popen(
                 command,
@@ -200,3 +215,8 @@ class Queue:
             time.sleep(0.02)
         if job.started() is None and child.poll() is not None:
             (job.folder / "started.json").write_text(f'{{"pid": {child.pid}, "time": 0}}')
+
+
+def _has_state(run: Path) -> bool:
+    """Says whether a run, or the first of its two stages, saved a state to go on from."""
+    return any(any(run.glob(each)) for each in ("state/step-*", "copier/state/step-*"))

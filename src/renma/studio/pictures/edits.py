@@ -17,7 +17,8 @@ from renma.caption.texts import Entry, FolderTexts
 from renma.config import validate
 from renma.config.caption._texts import TextOptions
 from renma.config.caption.edit import EditOptions
-from renma.core.errors import UserError
+from renma.core.errors import MissingError, UserError
+from renma.core.expression import EndlessError
 from renma.core.text_file import decode
 from renma.data.caption_file import CaptionFiles
 from renma.data.notes import shown
@@ -47,12 +48,21 @@ def changed(
         ``count`` of captions that change, the first with their text before and after, warnings.
 
     Raises:
-        HalfWrittenError: nothing to do, or an expression that is none.
+        HalfWrittenError: nothing to do, or an expression that is none or takes too long.
         UserError: a name of no picture, or captions that cannot be read or written.
     """
     told = Told()
     options = _read({**given, "folder": folder, "dry_run": not write}, told)
     texts = FolderTexts(options, told)
+    try:
+        return _done(texts, names, options, told)
+    except EndlessError as error:
+        raise HalfWrittenError(error.what, where=error.where, remedy=error.remedy) from None
+
+
+def _done(
+    texts: FolderTexts, names: Sequence[str] | None, options: EditOptions, told: Told
+) -> dict[str, Any]:
     chosen = _chosen(texts, names, filters.parse(options.where), options.separator)
     bare = [place for place in chosen if not texts.entries[place].parts]
     for place in bare:  # who chooses a picture and adds a tag means it to have a caption
@@ -72,7 +82,7 @@ def changed(
         "bare": len(bare),
         "first": first,
         "warnings": told.warnings,
-        "written": write,
+        "written": not options.dry_run,
     }
 
 
@@ -91,6 +101,8 @@ def _chosen(
     texts: FolderTexts, names: Sequence[str] | None, wanted: filters.Filter, separator: str
 ) -> list[int]:
     places = range(len(texts.entries)) if names is None else _places(texts, names)
+    if not wanted.text.strip():
+        return [*places]
     return [p for p in places if wanted.fits(tags_of(texts.entries[p].parts, separator))]
 
 
@@ -102,7 +114,7 @@ def _places(texts: FolderTexts, names: Sequence[str]) -> list[int]:
     """
     for name in names:
         if name not in texts.pictures:
-            raise UserError(f"there is no picture {name[:80]!r}", remedy="Load the page anew.")
+            raise MissingError(f"there is no picture {name[:80]!r}", remedy="Load the page anew.")
     return sorted({texts.pictures[name] for name in names})
 
 
@@ -183,7 +195,7 @@ def _caption_file(folder: Path, name: str, extension: str) -> Path:
     inner = _inner(folder, parent)
     files, _ = listing(inner)
     if last not in picture_names(files):
-        raise UserError(f"there is no picture {name[:80]!r}", remedy="Load the page anew.")
+        raise MissingError(f"there is no picture {name[:80]!r}", remedy="Load the page anew.")
     picture = inner / last
     there = CaptionFiles(inner, files, extension).of(picture)
     return there or picture.with_name(picture.stem + extension)
@@ -194,7 +206,7 @@ def _inner(folder: Path, parent: str) -> Path:
     for part in parent.split("/") if parent else ():
         names = {each.name for each in here.iterdir() if each.is_dir() and not each.is_symlink()}
         if part not in names or part.startswith("."):
-            raise UserError(f"there is no picture in {parent[:80]!r}")
+            raise MissingError(f"there is no picture in {parent[:80]!r}")
         here = here / part
     return here
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from renma.caption.drafts import tags_of
-from renma.caption.folder import Captioned, read_folder
+from renma.caption.folder import Captioned, Names, read_folder
 from renma.caption.journal_file import PLACE, history, redoable
-from renma.core.errors import UserError
+from renma.core.errors import MissingError, UserError
 from renma.core.store import digest
 from renma.data.folders import folders
 from renma.data.notes import Notes
@@ -41,7 +41,7 @@ def opened(place: Place, path: str, *, write: bool = False) -> Path:
     """
     folder = place.inside(path, write=write)
     if not folder.is_dir():
-        raise UserError("there is no such folder", where=repr(path[:80]))
+        raise MissingError("there is no such folder", where=repr(path[:80]))
     if (folder / "run.toml").is_file() and (folder / "train").is_dir():
         folder = place.inside(place.shown(folder / "train"), write=write)
     _need_inside(folder, place)
@@ -142,6 +142,7 @@ def table(folder: Path, place: Place, extension: str, separator: str) -> dict[st
     left = [f"names that are no text, left out: {odd}"] if odd else []
     return {
         "path": place.shown(folder),
+        "project": project_of(folder, place),
         "extension": extension,
         "separator": separator,
         "stamp": stamp(names),
@@ -155,9 +156,20 @@ def table(folder: Path, place: Place, extension: str, separator: str) -> dict[st
     }
 
 
+def project_of(folder: Path, place: Place) -> str | None:
+    """Returns the project that a folder belongs to: the nearest with a run.toml, or None."""
+    for each in (folder, *folder.parents):
+        if place.root not in each.parents:
+            return None
+        if (each / "run.toml").is_file():
+            return place.shown(each)
+    return None
+
+
 def _named(found: Sequence[Captioned], folder: Path) -> tuple[list[tuple[str, Captioned]], int]:
     """Returns pictures with their names from the folder on, and how many names are no text."""
-    rows = [(each.picture.relative_to(folder).as_posix(), each) for each in found]
+    names = Names(folder)
+    rows = [(names.of(each.picture), each) for each in found]
     kept = [(name, each) for name, each in rows if _is_text(name)]
     return kept, len(rows) - len(kept)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from renma.core.errors import UserError
+from renma.core.errors import MissingError, UserError
 from renma.core.store import write_bytes, write_text
 from renma.data.own_file import check_target
 from renma.data.pictures import measure
@@ -116,7 +116,7 @@ def picture_of(folder: Path, name: str, names: list[str]) -> Path:
         UserError: there is no such picture.
     """
     if name not in names:
-        raise UserError(f"there is no picture {name[:80]!r}", remedy="Load the page anew.")
+        raise MissingError(f"there is no picture {name[:80]!r}", remedy="Load the page anew.")
     return folder / name
 
 

@@ -98,10 +98,14 @@ def _take_archive(
                 break
             if stem := _take_one(each.path, inside, folder, names, arrived):
                 _take_captions(captions.get(inside.with_suffix("").as_posix(), ()), folder, stem)
+    except UserError as error:  # the sender knows the archive by another name
+        raise UserError(error.what, where=safe_name(name), remedy=error.remedy) from None
     finally:
         zipped.unlink(missing_ok=True)
         shutil.rmtree(into, ignore_errors=True)
     arrived.refused += [line.replace(zipped.name, safe_name(name)) for line in notes.lines()]
+    if not arrived.kept and not arrived.refused:
+        arrived.refused.append(f"{safe_name(name)}: holds no picture")
 
 
 def _captions(members: Iterable[Unpacked]) -> dict[str, list[Unpacked]]:

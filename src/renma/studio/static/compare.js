@@ -1,13 +1,13 @@
 // Comparing one run: what is asked for becomes a job, what it leaves behind is shown here.
 
-import { asked, attempt, badge, duration, get, h, notice, picture, post, download, t } from "./core.js";
+import { asked, attempt, get, h, notice, picture, post, download, t } from "./core.js";
 import { drawing } from "./compare-draw.js";
 import { gridBuilder } from "./compare-grid.js";
 import { score } from "./compare-score.js";
+import { watchWork } from "./work.js";
 
 const at = (id) => document.getElementById(id);
-const PAUSE = 1500;
-let path = asked().path ?? "", busy = new Set(), jobs = [], runs = [], rooms;
+let path = asked().path ?? "", runs = [], rooms, work;
 
 /** Returns the values of a form that were filled in, numbers as numbers. */
 export function filled(form) {
@@ -39,7 +39,7 @@ function how(facts) {
 export async function wish(what, body) {
   const job = await post(`compare/${what}`, { path, ...body });
   notice(t("tools.started"));
-  await work();
+  await work.look();
   return job;
 }
 
@@ -49,26 +49,13 @@ export const shown = (name, alt, side = 512) => h("a", { href: picture(`${path}/
 /** Returns a link that saves a file of the run. */
 export const saved = (name) => h("a", { href: download(`${path}/${name}`) }, `${t("run.download")}: ${name.split("/").at(-1)}`);
 
-async function work() {
-  jobs = await get("compare/jobs", { path });
-  at("work-box").hidden = !jobs.length;
-  const row = (job) => h("li", {}, badge(job.state), h("span", { class: "grow" }, job.title, " ", h("span", { class: "quiet" }, job.lines.at(-1) ?? "")), job.seconds ? h("span", { class: "quiet" }, duration(job.seconds)) : null,
-    ["queued", "running"].includes(job.state) ? h("button", { class: "quiet-button", onclick: () => attempt(() => post(`jobs/${job.id}/stop`).then(work)) }, t("queue.stop")) : null,
-    job.state === "failed" ? h("pre", { class: "whole" }, job.lines.slice(-4).join("\n")) : null);
-  at("work").replaceChildren(...jobs.slice(0, 8).map(row));
-  const now = new Set(jobs.filter((job) => ["queued", "running"].includes(job.state)).map((job) => job.id));
-  const ended = jobs.filter((job) => busy.has(job.id) && !now.has(job.id));
-  busy = now;
-  if (ended.length) await show();
-}
-
 function grids({ grids: found }) {
   const name = (each) => each.path.split("/").at(-1);
   at("grids").replaceChildren(...found.map((each) => h("figure", {}, each.kind === "png" ? shown(each.path, `${t("compare.grid")} ${name(each)}`) : null, h("figcaption", {}, saved(each.path)))));
 }
 
 function blocks(facts) {
-  const lines = jobs.find((job) => job.task === "blocks" && job.state === "done")?.lines;
+  const lines = work.jobs.find((job) => job.task === "blocks" && job.state === "done")?.lines;
   at("blocks-found").replaceChildren(...[
     facts.blocks.includes("blocks.png") ? shown("blocks.png", t("compare.blocks")) : null,
     h("p", {}, facts.blocks.filter((name) => name.endsWith(".html")).map(saved)),
@@ -97,9 +84,9 @@ async function begin() {
   at("to-run").hidden = !path;
   if (!path) return;
   at("to-run").href = `/run?path=${encodeURIComponent(path)}`;
-  await work();
+  work = watchWork(path, { list: at("work"), box: at("work-box"), ended: show });
+  await work.look();
   await show();
-  setInterval(() => work().catch(() => {}), PAUSE);
 }
 
 at("run").addEventListener("change", (event) => location.assign(`/compare?path=${encodeURIComponent(event.target.value)}`));

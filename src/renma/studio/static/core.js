@@ -62,6 +62,9 @@ export async function attempt(action) {
   }
 }
 
+/** Does something again and again while the page is seen. */
+export const every = (milliseconds, action) => setInterval(() => document.hidden || action(), milliseconds);
+
 /** Returns seconds as m:ss or h:mm:ss. */
 export function duration(seconds) {
   if (seconds == null) return "";

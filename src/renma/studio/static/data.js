@@ -41,7 +41,8 @@ const buttons = Object.fromEntries(tools.map(([name, action], n) => [name, h("bu
 const turns = Object.fromEntries(["undo", "redo"].map((what) => [what, h("button", { type: "button", class: "quiet-button", onclick: () => attempt(() => turn(what)) }, t(`data.tool.${what}`))]));
 const choosing = [["every", () => store.choose(store.shown)], ["nothing", () => store.chooseOnly([])], ["invert", () => store.chooseOnly([...store.shown].filter((i) => !store.chosen[i]))]]
   .map(([name, action]) => h("button", { type: "button", class: "quiet-button", onclick: action }, t(`data.tool.${name}`)));
-element("tools").append(...Object.values(buttons), h("span", { class: "gap" }), ...Object.values(turns));
+const training = h("a", { class: "button quiet-button", hidden: true }, t("page.new"));
+element("tools").append(...Object.values(buttons), h("span", { class: "gap" }), ...Object.values(turns), training);
 
 element("choosing").append(...choosing);
 
@@ -59,6 +60,8 @@ function status() {
 for (const what of ["loaded", "shown", "chosen"]) store.addEventListener(what, status);
 store.addEventListener("loaded", () => {
   for (const line of store.notes) notice(line);
+  training.hidden = !store.project;
+  training.href = `/new?path=${encodeURIComponent(store.project ?? "")}`;
 });
 
 document.addEventListener("keydown", (event) => {

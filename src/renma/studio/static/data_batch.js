@@ -74,22 +74,32 @@ export function batch(store, changed) {
   const result = h("div", { class: "preview", tabindex: "0", role: "region", "aria-live": "polite", "aria-label": t("data.preview") });
   const apply = h("button", { disabled: true }, t("data.apply"));
   const form = h("form", {}, which.box, h("div", { class: "columns" }, fields(store)), result, h("div", { class: "bar-row" }, apply));
-  let asked = 0;
+  let [asked, busy, again] = [0, false, false];
   async function send(write) {
     const change = changeOf(form);
     if (!change) return undefined;
     return post("datasets/edit", { ...store.folder(), names: which.names(), change, write });
   }
+  /** Asks what changes; one question at a time, the last one last. */
   async function preview() {
+    apply.disabled = again = true;
+    if (busy) return;
+    busy = true;
+    while (again) {
+      again = false;
+      await look();
+    }
+    busy = false;
+  }
+  async function look() {
     const mine = (asked += 1);
-    apply.disabled = true;
     try {
       const found = await send(false);
       if (mine !== asked) return;
       if (found?.wrong) result.replaceChildren(h("p", { class: "wrong" }, found.wrong));
       else if (found) shown(result, found);
       else result.replaceChildren(h("p", { class: "quiet" }, t("data.nothing_asked")));
-      apply.disabled = !found?.count;
+      apply.disabled = again || !found?.count;
     } catch (error) {
       if (mine === asked) result.replaceChildren(h("p", { class: "wrong" }, error.message));
     }
@@ -103,8 +113,8 @@ export function batch(store, changed) {
       const found = await send(true);
       if (!found) return;
       notice(`${found.count} ${t("data.changed")}`);
+      result.replaceChildren(h("p", { class: "quiet" }, t("data.edited")));
       await changed();
-      await preview();
     });
   });
   dialog(t("data.edit_many"), [form]);

@@ -15,7 +15,7 @@ export async function watch(place, job, told = true) {
   const stop = h("button", { type: "button", class: "quiet-button", onclick: () => attempt(() => post(`jobs/${job.id}/stop`)) }, t("data.job.stop"));
   const bar = h("progress", { max: 1, "aria-label": t("data.job") });
   const state = h("span", {});
-  const lines = h("pre", {});
+  const lines = h("pre", { tabindex: "0" });
   place.replaceChildren(h("div", { class: "row" }, state, bar, stop, h("a", { href: "/queue" }, t("page.queue"))), told ? lines : "");
   for (;;) {
     const found = await get(`jobs/${job.id}`);

@@ -15,6 +15,7 @@ export function draw(checked, go) {
   const old = !checked.plan;
   at("plan").classList.toggle("old", old);
   at("rates").classList.toggle("old", old);
+  at("plan-old").hidden = !old || !at("plan").childElementCount;
   if (old) return;
   const { plan } = checked;
   at("plan").replaceChildren(facts(plan), ...parts(plan), ...buckets(plan.bucket_rows ?? []));

@@ -4,7 +4,7 @@ import { asked, attempt, get, h, notice, post, t } from "./core.js";
 import { field } from "./new-fields.js";
 import { importing } from "./new-import.js";
 import { brief, changes, draw } from "./new-plan.js";
-import { Manual, at as valueAt, put, shown } from "./new-values.js";
+import { Manual, at as valueAt, meant, put, shown } from "./new-values.js";
 
 const at = (id) => document.getElementById(id);
 const FIRST = [
@@ -185,15 +185,7 @@ function go(key) {
 async function train() {
   at("train").disabled = true;
   const job = await post("settings/train", { project: state.project, text: state.text, values: state.values });
-  at("waiting").hidden = false;
-  const path = job.links.run;
-  for (;;) {
-    const [{ state: now }, runs] = await Promise.all([get(`jobs/${job.id}`), get("runs")]);
-    if (runs.some((run) => run.path === path)) return location.assign(`/run?path=${encodeURIComponent(path)}`);
-    if (!["queued", "running"].includes(now)) return location.assign("/queue");
-    at("brief").textContent = t(now === "queued" ? "new.queued" : "new.begins");
-    await new Promise((done) => setTimeout(done, 700));
-  }
+  location.assign(`/run?path=${encodeURIComponent(job.links.run)}`); // which also tells that it waits
 }
 
 async function begin(project) {
@@ -209,9 +201,21 @@ async function begin(project) {
     at("brief").replaceChildren(h("a", { href: "/" }, t("new.no_project")));
     return;
   }
+  if (!project) new URLSearchParams(location.search).getAll("set").forEach(wish);
   fields();
   refresh();
   await check();
+}
+
+/** Fills in what a link asks for, such as adapter.algo=mora; it is a change like any other. */
+function wish(text) {
+  const [key, given] = [text.split("=", 1)[0], text.slice(text.indexOf("=") + 1)];
+  const found = manual.option(state.values, key);
+  if (!found) return;
+  const { section, option } = found;
+  const value = option.kind === "choice" ? option.choices.find((one) => String(one) === given) : option.kind === "switch" ? given === "true" : meant(given, option.kind);
+  if (option.tag && value) manual.choose(state.values, section, value);
+  else if (!option.tag) put(state.values, key, value);
 }
 
 function listen() {

@@ -1,18 +1,18 @@
-import { attempt, badge, duration, get, h, post, t } from "./core.js";
+import { attempt, badge, duration, every, get, h, post, t } from "./core.js";
 
 const list = document.getElementById("jobs");
 const body = document.querySelector("#runs tbody");
 const chosen = new Set();
 
 function row(job, waiting) {
-  const act = (name, words, data) => h("button", { class: "quiet-button", onclick: () => attempt(async () => {
+  const act = (name, words, data) => h("button", { class: "quiet-button", "data-key": `${job.id}-${name}`, onclick: () => attempt(async () => {
     await post(`jobs/${job.id}/${name}`, data);
     await jobs();
   }) }, words);
   const place = waiting.indexOf(job.id);
   const where = job.links.run ? h("a", { href: `/run?path=${encodeURIComponent(job.links.run)}` }, job.title) : h("span", {}, job.title);
   const actions = { queued: [place > 0 && act("move", t("queue.up"), { before: waiting[place - 1] }), act("stop", t("queue.cancel"))], running: [act("stop", t("queue.stop"))] }[job.state] ?? [act("again", t("queue.again")), act("remove", t("queue.remove"))];
-  return h("li", { "data-state": job.state }, badge(job.state), h("span", { class: "grow" }, where, job.last.length ? h("pre", {}, job.last.join("\n")) : null), h("span", { class: "quiet" }, duration(job.seconds)), actions);
+  return h("li", { "data-state": job.state }, badge(job.state), h("span", { class: "grow" }, where, job.last.length ? h("pre", { tabindex: "0" }, job.last.join("\n")) : null), h("span", { class: "quiet" }, duration(job.seconds)), actions);
 }
 
 async function jobs() {
@@ -20,7 +20,9 @@ async function jobs() {
   const waiting = found.filter((j) => j.state === "queued").map((j) => j.id);
   const order = { running: 0, queued: 1 };
   const sorted = found.toSorted((a, b) => (order[a.state] ?? 2) - (order[b.state] ?? 2) || (order[a.state] == null ? b.id.localeCompare(a.id) : 0));
+  const focused = document.activeElement?.dataset.key;
   list.replaceChildren(...(sorted.length ? sorted.map((j) => row(j, waiting)) : [h("li", { class: "quiet" }, t("queue.none"))]));
+  if (focused) list.querySelector(`[data-key="${focused}"]`)?.focus();
 }
 
 async function runs() {
@@ -28,6 +30,7 @@ async function runs() {
   body.replaceChildren(...found.map((r) => h("tr", {},
     h("td", {}, h("a", { href: `/run?path=${encodeURIComponent(r.path)}` }, r.path)),
     h("td", {}, badge(r.state)), h("td", {}, `${r.step} / ${r.steps ?? "?"}`), h("td", {}, r.loss == null ? "" : r.loss.toFixed(4)),
+    h("td", {}, h("a", { href: `/report?run=${encodeURIComponent(r.path)}` }, t("page.report"))),
     h("td", {}, h("input", { type: "checkbox", "aria-label": r.path, checked: chosen.has(r.path), onchange: (e) => {
       e.target.checked ? chosen.add(r.path) : chosen.delete(r.path);
       document.getElementById("compare").disabled = chosen.size < 2;
@@ -47,4 +50,4 @@ document.getElementById("compare").addEventListener("click", () => attempt(async
 
 attempt(jobs);
 attempt(runs);
-setInterval(() => jobs().catch(() => {}), 2000);
+every(2000, () => jobs().catch(() => {}));

@@ -1,9 +1,12 @@
-import { asked, attempt, badge, download, duration, get, h, notice, picture, post, size, t } from "./core.js";
+import { asked, attempt, badge, download, duration, every, get, h, notice, picture, post, size, t } from "./core.js";
 import { chart } from "./chart.js";
+import { begun, firstStage, waitingActions } from "./run-first.js";
+import { watchWork } from "./work.js";
 
 const { path } = asked();
 const at = (id) => document.getElementById(id);
-let facts, job;
+const MOST = 4000;
+let facts, job, drawn;
 at("run-name").textContent = path;
 
 const series = (name) => facts.points.map((p) => [p.step, p[name]]);
@@ -21,6 +24,9 @@ function curves() {
 }
 
 function previews() {
+  const now = facts.previews.map((p) => p.path).join("\n");
+  if (now === drawn) return undefined; // pictures are not fetched anew with every step
+  drawn = now;
   if (!facts.previews.length) return at("previews").replaceChildren(h("p", { class: "quiet" }, t("run.no_previews")));
   const steps = [...new Set(facts.previews.map((p) => p.step))];
   const rows = Map.groupBy(facts.previews, (p) => `${p.prompt ?? ""}${p.weight != null ? ` · ${p.weight}` : ""}`);
@@ -32,19 +38,28 @@ function previews() {
 
 function state() {
   const left = facts.state === "training" && facts.eta != null ? `${duration(facts.eta)} ${t("run.left")}` : "";
-  at("facts").replaceChildren(badge(facts.state), h("span", {}, h("b", {}, facts.step ?? 0), ` / ${facts.steps ?? "?"}`), facts.loss != null ? h("span", {}, `${t("run.loss")} `, h("b", {}, facts.loss.toFixed(4))) : "", h("span", {}, left));
+  at("facts").replaceChildren(badge(facts.state), h("span", {}, h("b", {}, facts.step ?? 0), ` / ${facts.steps ?? "?"}`), facts.loss != null ? h("span", {}, `${t("run.loss")} `, h("b", {}, facts.loss.toFixed(4))) : "", h("span", {}, left), facts.memory_mib ? h("span", {}, `${t("run.memory")} `, h("b", {}, size(facts.memory_mib * 2 ** 20))) : "", silent());
   const share = facts.steps ? Math.round((100 * (facts.step ?? 0)) / facts.steps) : 0;
   at("bar").setAttribute("aria-valuenow", share);
   at("bar").firstElementChild.style.width = `${share}%`;
   actions();
 }
 
+/** Says how long ago the last sign of a run came, where that is longer than it should be. */
+function silent() {
+  const seconds = Date.now() / 1000 - (facts.changed ?? 0);
+  const usual = facts.points.at(-1)?.seconds ?? 0;
+  const late = facts.state === "training" && facts.changed && seconds > Math.max(60, 20 * usual);
+  return late ? h("span", { class: "state stopped" }, `${t("run.silent")} ${duration(seconds)}`) : "";
+}
+
 function actions() {
   const act = (key, does, quiet) => h("button", { id: `do-${key}`, class: quiet ? "quiet-button" : "", onclick: () => attempt(does) }, t(`run.${key}`));
   const task = (name, options, title) => async () => {
     await post("jobs", { task: name, options, title });
-    notice(t("tools.started"));
+    await asking();
   };
+  if (facts.waiting) return at("actions").replaceChildren(...waitingActions(facts, read));
   const made = [];
   if (facts.state === "training") {
     made.push(act("stop", () => post("runs/ask", { path, what: "stop" })));
@@ -53,22 +68,34 @@ function actions() {
     made.push(act("resume", task("train", { out: path, resume: true }, `train ${path}`)));
   }
   if (facts.saved.length && facts.state !== "training") {
-    made.push(act("judge", task("judge", { folder: path }, `judge ${path}`), true), act("report", task("report", { folder: path }, `report ${path}`), true));
+    made.push(act("judge", judge, Boolean(facts.judged)));
     made.push(h("a", { class: "button quiet-button", href: `/compare?path=${encodeURIComponent(path)}` }, t("run.grid")));
   }
-  if (facts.report) made.push(h("a", { class: "button quiet-button", href: download(`${path}/report.html`) }, `${t("run.download")}: ${t("run.report")}`));
+  if (facts.state !== "empty") made.push(h("a", { class: "button quiet-button", href: `/report?run=${encodeURIComponent(path)}` }, t("run.report")));
   made.push(h("a", { class: "button quiet-button", href: `/new?clone=${encodeURIComponent(path)}` }, t("run.clone")));
   const focused = document.activeElement?.id;
   at("actions").replaceChildren(...made);
   if (focused) document.getElementById(focused)?.focus();
 }
 
+async function asking() {
+  notice(t("tools.started"));
+  await work.look();
+}
+
+async function judge() {
+  await post("compare/judge", { path });
+  await asking();
+}
+
 function verdict() {
   const score = facts.judged;
   if (!score) return at("verdict").replaceChildren(h("p", { class: "quiet" }, t("run.not_judged")));
   at("verdict").replaceChildren(
-    h("p", {}, h("b", {}, `${t("run.best")}: ${score.best ?? "–"}`)),
-    (score.verdict ?? []).map((text) => h("p", {}, text)),
+    h("p", { class: "row" }, h("b", { class: "grow" }, `${t("run.best")}: ${score.best ?? "–"}`),
+      score.best ? h("a", { class: "button", href: download(`${path}/${score.best}`) }, t("run.take_best")) : null,
+      h("a", { class: "button quiet-button", href: `/compare?path=${encodeURIComponent(path)}` }, t("run.grid"))),
+    ...(score.verdict ?? []).map((text) => h("p", {}, text)),
     h("ul", {}, (score.advice ?? []).map((text) => h("li", {}, text))));
 }
 
@@ -79,19 +106,19 @@ function lists() {
 
 async function log() {
   const jobs = await get("jobs");
-  job = jobs.findLast((each) => each.links.run === path || each.about === path);
+  job = jobs.findLast((each) => ["train", "erase"].includes(each.task) && (each.links.run === path || each.about === path));
   if (!job) return;
   const { lines } = await get(`jobs/${job.id}/log`);
   at("log").textContent = lines.join("\n");
-  const bad = ["failed", "died"].includes(job.state) && job.task !== "judge";
-  at("trouble").hidden = !(bad || facts.state === "died");
+  at("trouble").hidden = !(["failed", "died"].includes(job.state) || facts.state === "died");
   at("last-lines").textContent = lines.slice(-12).join("\n");
 }
 
 function take(row) {
   if (row.kind === "step") {
-    while (facts.points.length && facts.points.at(-1).step >= row.step) facts.points.pop();
+    for (const told of [facts.points, facts.validated]) while (told.length && told.at(-1).step >= row.step) told.pop();
     facts.points.push(row);
+    if (facts.points.length > MOST) facts.points = facts.points.filter((_, i) => i % 2); // as the studio thins them
   } else if (row.kind === "validated") facts.validated.push(row);
   else if (row.kind === "sample") facts.previews = [...facts.previews.filter((p) => p.path !== row.path), row];
   else if (row.kind === "saved") facts.saved = [...facts.saved.filter((p) => p.path !== row.path), row];
@@ -110,12 +137,18 @@ function draw() {
   });
 }
 
-async function show() {
+async function read() {
   facts = await get("runs/facts", { path });
   state();
   draw();
   verdict();
-  await log();
+}
+
+async function show() {
+  await read();
+  await Promise.all([log(), work.look()]);
+  if (!(await begun(() => facts, read))) return attempt(log);
+  attempt(() => firstStage(() => facts));
   const source = new EventSource(`/api/runs/events?${new URLSearchParams({ path, offset: facts.offset })}`);
   source.addEventListener("message", (event) => {
     take(JSON.parse(event.data));
@@ -127,7 +160,8 @@ async function show() {
     state();
     if (before !== facts.state) attempt(log);
   });
-  setInterval(() => facts.state === "training" && attempt(log), 3000);
+  every(3000, () => facts.state === "training" && attempt(log));
 }
 
+const work = watchWork(path, { list: at("work"), box: at("work-box"), ended: read });
 attempt(show);

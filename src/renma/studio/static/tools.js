@@ -10,7 +10,7 @@ async function open(name) {
     await post("jobs", { task: name, options });
     notice(t("tools.started"));
   }, asked());
-  place.replaceChildren(h("h2", {}, found.name), h("p", {}, found.summary), made, h("p", { class: "quiet" }, t("tools.command")), h("pre", {}, found.example));
+  place.replaceChildren(h("h2", {}, found.name), h("p", {}, found.summary), made, h("p", { class: "quiet" }, t("tools.command")), h("pre", { tabindex: "0" }, found.example));
   history.replaceState(null, "", `?${new URLSearchParams({ ...asked(), task: name })}`);
 }
 

@@ -27,6 +27,7 @@ from renma.engine.begin import apply_base_weights
 from renma.engine.model import load_family
 from renma.engine.network import Network
 from renma.engine.sample import Shot, draw
+from renma.train.lessons import schedule_of
 from renma.train.plan import Prepared
 from renma.train.source import Source
 
@@ -94,9 +95,10 @@ def check(
         report.event("sampling", done=done + len(drawn), total=2 * len(shots))
 
     drawn: list[Image.Image] = []
-    drawn += draw(family, shots, progress=progress)
+    schedule = schedule_of(run, family).sampler_config()  # the one that was trained
+    drawn += draw(family, shots, progress=progress, schedule_config=schedule)
     Network.from_file(family, file).attach()
-    drawn += draw(family, shots, progress=progress)
+    drawn += draw(family, shots, progress=progress, schedule_config=schedule)
     found = likeness(known, drawn[: len(shots)], drawn[len(shots) :], prompts)
     _write(source.base, drawn, len(shots), found)
     return found

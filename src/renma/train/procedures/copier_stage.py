@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from renma.config import Run
+from renma.config.blocks import BlockConfig
 from renma.config.copier import CopierConfig
 from renma.config.data import Dataset, Subset
 from renma.config.erase import EraseConfig
@@ -154,7 +155,14 @@ def _before(subset: Subset, parent: Path) -> Subset:
             where=f"copier.train_folder = {parent}",
             remedy="Give folders and pictures the same names on both sides.",
         )
-    return subset.model_copy(update={"image_dir": str(folder), "mask_dir": "", "metadata_file": ""})
+    if subset.metadata_file:
+        raise UserError(
+            "names pictures after the change only; a copier needs the same captions before it",
+            where=f"metadata_file = {subset.metadata_file}",
+            remedy="Write the captions as text files beside the pictures of both sides.",
+        )
+    # masks go by the pictures' names, which are the same: both runs learn the same places
+    return subset.model_copy(update={"image_dir": str(folder)})
 
 
 def _wider(run: Run, config: CopierConfig) -> Any:
@@ -168,7 +176,22 @@ def _wider(run: Run, config: CopierConfig) -> Any:
     if alpha is not None:
         changed["alpha"] = alpha * config.rank / own
     changed |= {name: None for name in ("conv_rank", "conv_alpha") if name in fields}
+    if "blocks" in fields:
+        changed["blocks"] = _wider_blocks(adapter.blocks, config.rank / own)
     return adapter.model_copy(update=changed)
+
+
+def _wider_blocks(blocks: BlockConfig, factor: float) -> BlockConfig:
+    """Returns ranks and alphas of the blocks times a factor; a block that is left out stays so."""
+    ranks = {
+        name: tuple(rank and max(1, round(rank * factor)) for rank in getattr(blocks, name))
+        for name in ("ranks", "conv_ranks")
+    }
+    alphas = {
+        name: tuple(alpha * factor for alpha in getattr(blocks, name))
+        for name in ("alphas", "conv_alphas")
+    }
+    return blocks.model_copy(update=ranks | alphas)
 
 
 def _faster(run: Run, config: CopierConfig) -> Any:

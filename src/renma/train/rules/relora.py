@@ -133,6 +133,13 @@ def _file_rank(facts: Facts) -> Iterator[Said]:
     if not wanted or not rank or not run.relora.merges(facts.steps):
         return
     most = rank * relora_plan.cycles(run, facts.steps)
+    if wanted < most and run.relora.merged:
+        yield Said(
+            f"relora.merged merges the file, which relora.file_rank = {wanted} cuts: the model "
+            "loses as much of the cycles as the file does",
+            "Leave relora.file_rank out, and shorten the file afterwards: renma file resize.",
+            "relora.merged",
+        )
     if wanted >= most:
         yield Said(f"relora.file_rank = {wanted} has no effect: all cycles together have {most}",
                    "Leave it out.", "relora.file_rank")  # fmt: skip

@@ -1,0 +1,1 @@
+"""LoRA files as pages show them: read from their headers alone, without torch."""
