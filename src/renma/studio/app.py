@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,11 +57,13 @@ def application(place: Place, token: Token) -> App:
     return Guard(app, token)  # pyright: ignore[reportArgumentType] - starlette's own type of a message
 
 
-def _mistake(_: Request, error: Exception) -> JSONResponse:
+def _mistake(request: Request, error: Exception) -> JSONResponse:
+    """Says what a person did wrong, folders as the pages name them."""
     assert isinstance(error, UserError)
     codes = {OutsideError: 403, MissingError: 404}
     code = next((codes[kind] for kind in codes if isinstance(error, kind)), 422)
-    return JSONResponse({"error": error.line()}, status_code=code)
+    line = error.line().replace(f"{request.app.state.place.root}{os.sep}", "")
+    return JSONResponse({"error": line}, status_code=code)
 
 
 def _unfit(_: Request, error: Exception) -> JSONResponse:
