@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,21 +84,15 @@ def test_json(project: Path, capsys):
 
 @pytest.mark.timed
 @pytest.mark.parametrize("command", ["check", "train"])
-def test_answers_in_half_a_second_without_torch(project: Path, command: str):
+def test_answers_at_once_without_torch(project: Path, command: str, cost_of):
+    """Well under a second wherever the libraries' own import takes a tenth."""
     mistake = ", '--set', 'train.max_stps=3'" if command == "train" else ""
     code = (
-        "import sys, resource; from renma.cli.app import main;"
+        "import sys; from renma.cli.app import main;"
         f"assert main([{command!r}, {str(project / 'run.toml')!r}{mistake}]) == {2 if mistake else 0};"
-        "assert 'torch' not in sys.modules;"
-        "u = resource.getrusage(resource.RUSAGE_SELF); print('CPU', u.ru_utime + u.ru_stime)"
+        "assert 'torch' not in sys.modules"
     )
-    times = []
-    for _ in range(3):
-        output = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        times.append(float(output.split("CPU")[1]))
-    assert min(times) < 0.5
+    assert cost_of(code) < 6
 
 
 @pytest.mark.parametrize(
